@@ -1,4 +1,4 @@
-//! The errors of a clone: one type, ranked, so that the cause is reported and not its consequences.
+//! The errors of a clone: one type, with ranks, so that the cause is reported and not its consequences.
 
 use std::fmt;
 use std::io;
@@ -24,9 +24,9 @@ pub enum Kind {
     Target,
     /// The target has no space (ENOSPC, EDQUOT, or a size known in advance).
     NoSpace,
-    /// What a previous attempt left no longer matches the source. It was removed; the next attempt starts from zero.
+    /// Data of a previous attempt no longer matches the source. It was removed, and the next attempt starts from zero.
     Leftover,
-    /// The stream is damaged: framing, checksum, tar structure, or it ended too early.
+    /// The stream is damaged: its framing, a checksum or the tar structure is wrong, or it ended too early.
     Damaged,
     /// The other end cannot be reached.
     Unreachable,
@@ -34,19 +34,20 @@ pub enum Kind {
     Stalled,
     /// The other end answered with this HTTP status.
     Refused(u16),
-    /// Certificates, keys, trust.
+    /// A problem with certificates, keys or trust.
     Identity,
-    /// A signal of this number.
+    /// A signal with this number.
     Signal(i32),
     /// Anything else.
     Failed,
-    /// The other end hung up. Secondary: the cause is on its side, or in an answer that was not read yet.
+    /// The other end closed the connection. Secondary: the cause is at the other end, or in an answer that was not read
+    /// yet.
     HungUp,
     /// A neighbouring thread ended. Secondary: that thread reports the cause.
     Neighbour,
 }
 
-/// A failure: its kind, and one line that names the object and what happened.
+/// A failure: its kind, and a message on one line that names the object and what happened.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -63,7 +64,7 @@ impl Error {
         Self { kind, text: text.into(), cause: None }
     }
 
-    /// A failure of `kind`, with the operating system's reason as its cause.
+    /// A failure of `kind` whose cause is the operating system's error.
     pub fn io(kind: Kind, text: impl Into<String>, cause: io::Error) -> Self {
         Self { kind, text: text.into(), cause: Some(cause) }
     }
@@ -73,8 +74,8 @@ impl Error {
         Self::new(Kind::Usage, text)
     }
 
-    /// Opening a block device to `doing` ("read", "write") was not permitted. In a pod the container runtime sets the owner of
-    /// the device, by default root.
+    /// Opening a block device for `doing` ("read", "write") was not permitted. In a pod the container runtime sets the
+    /// owner of the device, by default root.
     pub fn no_device_permission(kind: Kind, doing: &str, path: &Path, cause: io::Error) -> Self {
         let user = rustix::process::geteuid().as_raw();
         let path = path.display();
@@ -106,7 +107,7 @@ impl Error {
         Self::new(Kind::Neighbour, format!("the {who} ended early"))
     }
 
-    /// `Ok` unless `stop` is set, else the failure for the stop.
+    /// Fails if `stop` is set.
     pub fn check(stop: &Stop) -> Result<()> {
         match stop.reason() {
             None => Ok(()),
@@ -114,7 +115,7 @@ impl Error {
         }
     }
 
-    /// The failure for a stop.
+    /// The failure for a stop with this reason.
     pub fn stopped(reason: StopReason) -> Self {
         match reason {
             StopReason::Signal(number) => {
@@ -124,19 +125,19 @@ impl Error {
         }
     }
 
-    /// Its kind.
+    /// The kind of the failure.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The same failure with `text` before its message.
+    /// Prepends `text` to the message.
     #[must_use]
     pub fn within(mut self, text: &str) -> Self {
         self.text = format!("{text}: {}", self.text);
         self
     }
 
-    /// The same failure with `text` after its message and cause.
+    /// Appends `text` to the message and the cause.
     #[must_use]
     pub fn followed_by(self, text: &str) -> Self {
         let shown = match &self.cause {
@@ -163,8 +164,8 @@ impl Error {
         }
     }
 
-    /// Selects the cause among several failures of one clone: a signal first, then the first one of the highest rank.
-    /// `HungUp` and `Neighbour` never hide another failure.
+    /// Selects the cause from several failures of one clone: a signal first, then the first failure of the highest
+    /// rank. `HungUp` and `Neighbour` never hide another failure.
     #[must_use]
     pub fn first_cause(first: Error, others: impl IntoIterator<Item = Error>) -> Error {
         others.into_iter().fold(first, |cause, next| if next.rank() < cause.rank() { next } else { cause })
@@ -180,7 +181,7 @@ impl Error {
     }
 }
 
-/// A certificate or key that cannot be used.
+/// Certificates or keys that cannot be used are `Kind::Identity`.
 impl From<TlsConfigError> for Error {
     fn from(unusable: TlsConfigError) -> Self {
         Self::new(Kind::Identity, unusable.0)
@@ -200,7 +201,7 @@ pub fn is_no_space(error: &io::Error) -> bool {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // File names and texts of peers may contain anything; a message is one line.
+        // File names and the text of peers may contain anything, and a message is one line.
         write_escaped(f, &self.text)?;
         match &self.cause {
             Some(cause) => write!(f, ": {cause}"),

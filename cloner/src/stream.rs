@@ -1,7 +1,7 @@
-//! The two sides of a logical byte stream: a source writes into a [`Sink`], a target takes from a [`Pull`].
+//! The two sides of a logical byte stream: a source writes to a [`Sink`], a target reads from a [`Pull`].
 //!
-//! The stream is the same on both sides (raw device content, or a tar archive). Neither side knows about
-//! threads, compression or sockets, so tests use a slice and a `Vec`.
+//! The stream is the same on both sides: raw device content, or a tar archive. Neither side knows about threads,
+//! compression or sockets, so tests can use a slice and a `Vec`.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,23 +9,24 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Where the source writes its logical stream.
+/// The destination of a source's logical stream.
 pub trait Sink {
-    /// Appends `run` to what `purpose` names.
+    /// Appends `run` to the stream, to the content, or to both, as `purpose` says.
     ///
-    /// Errors: those of reading a file, and those of the sink's own work. A file that ends before the end of its range is
+    /// Errors: those of reading a file, and those of the sink itself. A file that ends before the end of its range is
     /// `Kind::SourceChanged`.
     fn write(&mut self, purpose: Purpose, run: Run<'_>) -> Result<()>;
 }
 
-/// What bytes are for. The stream and the content, which the digest covers, differ where the stream is an archive.
+/// What a run of bytes belongs to. The digest covers the content, which differs from the stream if the stream is an
+/// archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// The stream alone: headers and padding of the archive.
+    /// Only the stream: headers and padding of the archive.
     Archive,
-    /// The digest alone: content that the archive represents in another way, such as a hole that its map lists.
+    /// Only the content: bytes that the archive represents in another way, such as a hole that its map lists.
     Digest,
-    /// Both: content as it is. A [`Run::File`] is always content.
+    /// The stream and the content. A [`Run::File`] always has this purpose.
     Content,
 }
 
@@ -34,7 +35,7 @@ pub enum Purpose {
 pub enum Run<'a> {
     /// Bytes in memory.
     Bytes(&'a [u8]),
-    /// This many zero bytes. Cheaper than bytes: they are never read, copied or compressed.
+    /// This many zero bytes. They are never read, copied or compressed.
     Zeros(u64),
     /// A part of a file, which the sink reads.
     File(FileRange<'a>),
@@ -95,10 +96,10 @@ impl Piece<'_> {
     }
 }
 
-/// Where the target takes the logical stream from.
+/// The origin of a target's logical stream.
 pub trait Pull {
-    /// The next piece, of at most `max_bytes` bytes (> 0) and never empty; `None` at the real end of the stream. A stream
-    /// that was cut is an error, never `None`.
+    /// The next piece, of at most `max_bytes` bytes (> 0) and never empty; `None` at the real end of the stream. A
+    /// stream that was cut is an error, never `None`.
     fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>>;
 
     /// Fills `buf` completely. The end of the stream before that is `Kind::Damaged`: "the stream ends inside `what`".
@@ -121,7 +122,7 @@ pub trait Pull {
         Ok(())
     }
 
-    /// Takes `len` bytes and drops them. The same error as [`fill`](Self::fill).
+    /// Takes `len` bytes and drops them. Errors: as for [`fill`](Self::fill).
     fn skip(&mut self, mut len: u64, what: &str) -> Result<()> {
         while len > 0 {
             let Some(piece) = self.next_piece(len)? else {

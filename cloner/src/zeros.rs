@@ -1,13 +1,13 @@
-//! Runs of zeros: recognizing them, and writing them where nothing cheaper does.
+//! Runs of zeros: recognizes them, and writes them where there is no cheaper way.
 
 use decant_shared::process::stop::Stop;
 
 use crate::error::{Error, Result};
 
-/// Zeros to compare with and to write from: 1 MiB, which is also the size of one write.
+/// Zeros for comparison and for writing. 1 MiB is also the size of one write.
 pub static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
-/// Whether all of `bytes` (at most 1 MiB) is zero. Data that is not zero usually shows it in its first eight bytes.
+/// Whether all of `bytes` (at most 1 MiB) is zero. Data that is not zero usually differs in its first eight bytes.
 pub fn is_zero(bytes: &[u8]) -> bool {
     match bytes.first_chunk::<8>() {
         Some(first) if *first != [0; 8] => false,
@@ -15,7 +15,7 @@ pub fn is_zero(bytes: &[u8]) -> bool {
     }
 }
 
-/// Calls `write` with an offset and zeros until `len` bytes from `offset` on are written or `stop` is set.
+/// Calls `write` with offsets and zeros until `len` bytes, starting at `offset`, are written or `stop` is set.
 pub(crate) fn write_zeros<E: From<Error>>(
     mut offset: u64,
     mut len: u64,

@@ -1,9 +1,9 @@
 //! Access control lists in the kernel's format: which mode an entry may have if its list cannot be kept.
 //!
-//! With a list, the group bits of a mode are the mask of the list. Without the list the same bits would be the rights of the
-//! group, and users whom the list restricted would get the rights of all others.
+//! If an entry has a list, the group bits of its mode are the mask of the list. Without the list the same bits would be
+//! the rights of the group, and users whom the list restricted would get the rights of all others.
 
-/// Version, then entries of a tag, permissions and an id, little-endian (`linux/posix_acl_xattr.h`).
+/// The version. Entries of a tag, permissions and an id follow, all little-endian (`linux/posix_acl_xattr.h`).
 const VERSION: [u8; 4] = [2, 0, 0, 0];
 const ENTRY_BYTES: usize = 8;
 const USER: u16 = 0x02;
@@ -12,7 +12,7 @@ const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const ALL: u32 = 0o7;
 
-/// The entries: tag and permissions. `None`: not a list.
+/// The entries: tag and permissions. `None` if `list` is not an access control list.
 fn entries(list: &[u8]) -> Option<impl Iterator<Item = (u16, u32)>> {
     let entries = list.strip_prefix(&VERSION)?;
     entries.len().is_multiple_of(ENTRY_BYTES).then(|| {
@@ -23,13 +23,13 @@ fn entries(list: &[u8]) -> Option<impl Iterator<Item = (u16, u32)>> {
     })
 }
 
-/// Whether the list is equivalent to a mode: the kernel stores such a list as a mode.
+/// Whether the list is equivalent to a mode. The kernel stores such a list as a mode.
 pub fn is_a_mode(list: &[u8]) -> bool {
     entries(list).is_some_and(|mut entries| entries.all(|(tag, _)| !matches!(tag, USER | GROUP | MASK)))
 }
 
-/// The `mode` of an entry that loses its access control list: it grants nothing that the list did not. If the content of the
-/// list is unknown (`None`), the group gets the rights of all others.
+/// The `mode` of an entry that loses its access control list. It grants nothing that the list did not grant. If the
+/// content of the list is unknown (`None`), the group gets the rights of all others.
 pub fn without(mode: u32, list: Option<&[u8]>) -> u32 {
     let mut group = mode >> 3 & ALL;
     let mut other = mode & ALL;

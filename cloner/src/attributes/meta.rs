@@ -1,4 +1,4 @@
-//! The result of `stat` for one entry, in types that do not depend on the processor.
+//! The result of `stat` for one entry, in types that are the same on all processors.
 
 use rustix::fs::{FileType, Stat, major, minor};
 
@@ -11,11 +11,11 @@ pub(crate) struct Meta {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) size_bytes: u64,
-    /// Space that is allocated, in units of 512 bytes. Filesystems may report 0 for a file with data.
+    /// Allocated space, in units of 512 bytes. Filesystems may report 0 for a file with data.
     pub(crate) allocated_blocks: u64,
     pub(crate) mtime_seconds: i64,
     pub(crate) mtime_nanoseconds: u32,
-    /// When anything about it changed, its name included: seconds and nanoseconds.
+    /// The time of the last change of anything about it, including its name: seconds and nanoseconds.
     pub(crate) ctime: (i64, u32),
     pub(crate) device: u64,
     pub(crate) inode: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Meta {
 
 impl Meta {
     /// Reads a `stat` result. Values that no filesystem reports (a negative size) become 0.
-    // The fields have other types on other processors, which need these conversions.
+    // The types of the fields depend on the processor, so some conversions are only needed on some.
     #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
     pub(crate) fn of(stat: &Stat) -> Self {
         Self {
@@ -51,21 +51,21 @@ impl Meta {
         (self.device, self.inode)
     }
 
-    /// Whether `later`, another result for the same name, is the same file. Filesystems that make up inode numbers (FUSE,
-    /// overlayfs) may change one between two calls; then times, size and type decide.
+    /// Whether `later`, another result for the same name, describes the same file. Filesystems that generate inode
+    /// numbers (FUSE, overlayfs) may change them between two calls. Then times, size and type decide.
     pub(crate) fn is_same_file(&self, later: &Self) -> bool {
         let without_numbers = |meta: &Self| Self { device: 0, inode: 0, allocated_blocks: 0, ..*meta };
         self.identity() == later.identity() || without_numbers(self) == without_numbers(later)
     }
 
-    /// Whether the content can have changed between two results for the same file.
+    /// Whether the content may have changed between two results for the same file.
     pub(crate) fn content_differs(&self, later: &Self) -> bool {
         (self.size_bytes, self.mtime_seconds, self.mtime_nanoseconds)
             != (later.size_bytes, later.mtime_seconds, later.mtime_nanoseconds)
     }
 
-    /// Whether the file has less space than its size needs and so may have holes. The rule is that of GNU tar: a partial block
-    /// counts, but a file smaller than one block has no holes.
+    /// Whether the allocated space of the file is less than its size, so that it may have holes. The rule is GNU tar's:
+    /// a partial block counts, but a file that is smaller than one block has no holes.
     pub(crate) fn may_have_holes(&self) -> bool {
         self.size_bytes >= 512 && self.allocated_blocks < self.size_bytes.div_ceil(512)
     }

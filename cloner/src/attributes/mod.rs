@@ -1,4 +1,4 @@
-//! Attributes of the entries of a directory: which are sent, which may be set, and which were lost.
+//! Attributes of directory entries: which are sent, which may be set, and which were lost.
 
 pub mod acl;
 pub(crate) mod meta;
@@ -9,7 +9,7 @@ use std::fmt;
 
 /// Longest value of an extended attribute, and longest list of names (Linux: `XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
 pub const XATTR_BYTES: usize = 64 << 10;
-/// Longest name of one (`XATTR_NAME_MAX`).
+/// Longest name of an extended attribute (`XATTR_NAME_MAX`).
 pub const XATTR_NAME_BYTES: usize = 255;
 
 /// The name of an entry's access control list.
@@ -28,13 +28,13 @@ pub enum Attribute {
     Mode,
     /// When the content was last modified.
     Time,
-    /// An extended attribute that is none of the following.
+    /// An extended attribute of no other kind.
     Xattr,
     /// Access control lists.
     Acl,
     /// File capabilities.
     Capability,
-    /// The link to another name: the file is stored once more.
+    /// The link to another name: the file is stored again for this name.
     Link,
 }
 
@@ -52,7 +52,7 @@ impl Attribute {
         }
     }
 
-    /// Its name in messages for programs.
+    /// The name of the kind in messages for programs.
     pub fn word(self) -> &'static str {
         match self {
             Self::Owner => "owners",
@@ -118,21 +118,22 @@ pub struct Xattr {
 /// A point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// Seconds since 1970, negative before.
+    /// Seconds since 1970. Negative for earlier times.
     pub seconds: i64,
-    /// Nanoseconds after `seconds`, always below 1,000,000,000.
+    /// Nanoseconds after `seconds`, always less than 1,000,000,000.
     pub nanoseconds: u32,
 }
 
-/// Whether a source leaves out the extended attribute `name` without counting it as lost: it belongs to the place and not to
-/// the content, or it is XFS's second name of an access control list.
+/// Whether a source leaves out the extended attribute `name` without counting it as lost. This applies to attributes
+/// that belong to the place and not to the content, and to XFS's second name of an access control list.
 pub fn is_of_the_place(name: &[u8]) -> bool {
-    // The kubelet labels a volume for the pod that mounts it. With the label of another pod that pod could not read it.
+    // The kubelet labels a volume for the pod that mounts it. If the volume had the label of another pod, the pod could
+    // not read it.
     name == b"security.selinux" || is_second_name(name)
 }
 
-/// Whether a target sets the extended attribute `name`. Of `security.` and `system.` only the names listed here: others decide
-/// what the kernel trusts (IMA, EVM), or belong to one filesystem.
+/// Whether a target sets the extended attribute `name`. In `security.` and `system.` only the names listed here are
+/// set: the others control what the kernel trusts (IMA, EVM), or belong to one filesystem.
 pub fn may_be_set(name: &[u8]) -> bool {
     let is_free = name.starts_with(b"user.") || name.starts_with(b"trusted.");
     (is_free && !is_second_name(name)) || matches!(name, CAPABILITY | ACCESS_ACL | DEFAULT_ACL)

@@ -1,8 +1,8 @@
-//! Names of entries in messages.
+//! Entry names in messages.
 
-/// `name` for a message: quoted, on one line, of limited length.
+/// `name` for a message: in quotes, on one line, of limited length.
 pub fn shown(name: &[u8]) -> String {
-    /// Longer names are cut: the message may become a termination message of at most 4,096 bytes.
+    /// A longer name is cut: the message may become a termination message of at most 4,096 bytes.
     const SHOWN_BYTES: usize = 300;
     match name.get(..SHOWN_BYTES) {
         Some(head) if name.len() > SHOWN_BYTES => format!("{:?}...", String::from_utf8_lossy(head)),

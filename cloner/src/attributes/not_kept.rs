@@ -1,11 +1,11 @@
-//! Attributes that could not be kept: a count for each kind, and the first entry that lost it.
+//! Attributes that could not be kept: for each kind a count, and the first entry that lost it.
 
 use std::fmt;
 
 use crate::attributes::name::shown;
 use crate::attributes::{Attribute, Kinds};
 
-/// Names are cut to this many characters: a termination message must hold one for each kind.
+/// Names are cut to this many characters: a termination message must have space for one name of each kind.
 const NAME_CHARACTERS: usize = 80;
 
 /// How many entries lost one kind of attribute.
@@ -13,7 +13,7 @@ const NAME_CHARACTERS: usize = 80;
 pub struct Lost {
     /// The number of entries.
     pub entries: u64,
-    /// The name of the first one, quoted and cut.
+    /// The name of the first such entry, quoted and cut.
     pub first: String,
 }
 
@@ -22,7 +22,7 @@ pub struct Lost {
 pub struct NotKept([Option<Lost>; Attribute::ALL.len()]);
 
 impl NotKept {
-    /// Counts `kinds` as lost by the entry `name`.
+    /// Counts `kinds` as lost for the entry `name`.
     pub fn add(&mut self, kinds: Kinds, name: impl FnOnce() -> Vec<u8>) {
         if kinds.is_empty() {
             return;
@@ -51,7 +51,7 @@ impl NotKept {
         self.0.iter().all(Option::is_none)
     }
 
-    /// The kinds of which something was lost.
+    /// The kinds with at least one loss.
     pub fn iter(&self) -> impl Iterator<Item = (Attribute, &Lost)> {
         Attribute::ALL.into_iter().filter_map(|kind| Some((kind, self.0[kind as usize].as_ref()?)))
     }

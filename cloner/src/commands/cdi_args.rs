@@ -7,8 +7,8 @@ use clap::CommandFactory;
 use crate::commands::cli::Cli;
 use crate::commands::environment::Environment;
 
-/// Translates the arguments of CDI's pods: long flags with one dash get a second one, flags of klog that mean nothing here
-/// are dropped, and without a command the environment decides which one runs.
+/// Translates the arguments of CDI's pods. Long flags with one dash get a second dash. klog flags without a meaning
+/// here are dropped. Without a command, the environment decides which command runs.
 pub fn from_pod(arguments: Vec<OsString>, environment: &Environment) -> Vec<OsString> {
     let mut arguments = arguments.into_iter();
     let program: Vec<OsString> = arguments.next().into_iter().collect();
@@ -27,11 +27,11 @@ pub fn from_pod(arguments: Vec<OsString>, environment: &Environment) -> Vec<OsSt
     program.into_iter().chain(command.map(OsString::from)).chain(out).collect()
 }
 
-/// Whether the arguments name a command, even a misspelled one, or ask for help. The environment then decides nothing. CDI's
-/// pods only pass flags, each with `=` or followed by its value.
+/// Whether the arguments contain a command, even a misspelled one, or ask for help. If so, the environment decides
+/// nothing. CDI's pods pass only flags, each with `=` or followed by its value.
 fn names_command(arguments: &[OsString]) -> bool {
     let mut cli = Cli::command();
-    // Adds `help`, `--help` and `--version`.
+    // This adds `help`, `--help` and `--version`.
     cli.build();
     let is_known = |argument: &str| {
         matches!(argument, "-h" | "--help" | "-V" | "--version") || cli.find_subcommand(argument).is_some()
@@ -41,7 +41,7 @@ fn names_command(arguments: &[OsString]) -> bool {
     !starts_with_flag || known.any(is_known)
 }
 
-/// The command that the environment asks for.
+/// The command that the environment selects.
 fn command_of(environment: &Environment) -> Option<&'static str> {
     let certificate = environment.has("TLS_CERT_FILE") || environment.has("TLS_CERT");
     if environment.has("UPLOAD_URL") {
@@ -53,7 +53,7 @@ fn command_of(environment: &Environment) -> Option<&'static str> {
     }
 }
 
-/// Whether `argument` is a flag of klog that is ignored, and if so whether the next argument is its value.
+/// If `argument` is a klog flag that is ignored: whether the next argument is its value. `None` for any other argument.
 fn klog_flag(argument: &str) -> Option<bool> {
     const SWITCHES: [&str; 7] = [
         "alsologtostderr",
@@ -76,7 +76,7 @@ fn klog_flag(argument: &str) -> Option<bool> {
     }
 }
 
-/// `-name` or `--name`, with or without `=value`.
+/// The parts of `-name` or `--name`, with or without `=value`.
 fn split_flag(argument: &str) -> Option<(&str, Option<&str>)> {
     let flag = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'))?;
     Some(flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value))))

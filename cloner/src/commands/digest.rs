@@ -1,4 +1,4 @@
-//! `cloner digest`: the digest of a volume, as a clone computes it, for checking by hand.
+//! `cloner digest`: prints the digest of a volume, as a clone computes it, for manual checks.
 
 use std::io::Write;
 
@@ -11,14 +11,14 @@ use crate::volume::Volume;
 use crate::volume::hashing::HashingSink;
 use crate::volume::tree::read::plan::Options;
 
-/// Prints the digest and the path. Errors: `Kind::Damaged` if the digest is not the expected one.
+/// Prints the digest and the path. Errors: `Kind::Damaged` if the digest differs from the expected one.
 pub fn run(args: &DigestArgs, stop: &Stop) -> Result<()> {
     let path = &args.path;
     let meta = std::fs::metadata(path).map_err(|e| Error::source("find", path, e))?;
     let content = if meta.is_dir() { ContentType::Filesystem } else { ContentType::Block };
     let volume = Volume::open(path, content, Options::CONTENT, stop)?;
     let mut hashing = HashingSink::new(stop, &|_| {});
-    // A volume may be larger than what was cloned onto it.
+    // The volume may be larger than the content that was cloned onto it.
     let limit_bytes = args.bytes.or(args.expect.map(|expected| expected.content_bytes));
     volume.read_into(limit_bytes.unwrap_or(u64::MAX), &mut hashing, stop)?;
     let found = hashing.segments().finish();

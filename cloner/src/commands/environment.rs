@@ -1,4 +1,4 @@
-//! The environment as a value, so that tests can configure a command without changing the process.
+//! The environment as a value, so that tests can configure a command without changing the process environment.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// The environment of this process, without variables that are not UTF-8: the cloner reads none of those.
+    /// The environment of this process, without variables that are not UTF-8. The cloner reads no such variables.
     pub fn of_process() -> Self {
         Self(
             std::env::vars_os()
@@ -34,7 +34,7 @@ impl Environment {
         })
     }
 
-    /// Whether `name` is set, even to an empty value.
+    /// Whether `name` is set, possibly to an empty value.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
@@ -51,13 +51,14 @@ impl Environment {
         Ok(KeySource::Variable { text: text.to_owned(), variable: name.to_owned() })
     }
 
-    /// The directory in which renewed keys appear under `names`, if the environment sets one.
+    /// The directory where renewed keys appear under `names`, if the environment sets one.
     pub fn renewed_keys(&self, names: KeySet<&'static str>) -> Option<RenewedKeys> {
         self.get(RENEWED_KEYS_VARIABLE)
             .map(|directory| RenewedKeys { directory: PathBuf::from(directory), file_names: names })
     }
 
-    /// Whether the value of `name` is true for Go's `strconv.ParseBool`. Every other value is false (docs/protocol.md section 1.4).
+    /// Whether Go's `strconv.ParseBool` accepts the value of `name` as true. Every other value is false
+    /// (docs/protocol.md section 1.4).
     pub fn is_true(&self, name: &str) -> bool {
         matches!(self.get(name), Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
     }

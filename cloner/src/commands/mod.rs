@@ -1,5 +1,5 @@
-//! The four commands: `source` and `target` run in pods, `copy` runs both ends in one process, and `digest` prints the digest of
-//! a volume. Each is configured by flags and environment; the commands in pods leave a termination message.
+//! The four commands: `source` and `target` run in pods, `copy` runs both ends in one process, and `digest` prints the
+//! digest of a volume. Flags and the environment configure them. The commands in pods write a termination message.
 
 pub mod cdi_args;
 pub mod cli;
@@ -18,7 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use decant_shared::protocol::progress::Progress;
 
-/// New counters, with the time when they started.
+/// New counters that start at the current time.
 pub(crate) fn new_progress() -> Arc<Progress> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Arc::new(Progress::new(now.as_secs()))

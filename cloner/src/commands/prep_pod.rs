@@ -1,5 +1,6 @@
-//! CDI's prep pods. Before a volume is bound or grown, CDI's controller runs a pod from the cloner's image that only mounts
-//! the volume: `/bin/bash -c echo 'hello cdi'`. The image has no shell; its `/bin/bash` is this program under another name.
+//! CDI's prep pods. Before a volume is bound or grown, CDI's controller runs a pod with the cloner's image that only
+//! mounts the volume: `/bin/bash -c echo 'hello cdi'`. The image has no shell: its `/bin/bash` is this program under
+//! another name.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -7,18 +8,18 @@ use std::path::Path;
 /// The arguments in a prep pod.
 const ARGUMENTS: [&str; 3] = ["-c", "echo", "'hello cdi'"];
 
-/// What this program was started as.
+/// How this program was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Called {
-    /// Under its own name.
+    /// By its own name.
     Cloner,
-    /// By a prep pod: there is nothing to do.
+    /// By a prep pod, which needs no work.
     Prep,
-    /// As a shell, for something else.
+    /// As a shell, with another command.
     Shell,
 }
 
-/// Decides by the command line, which begins with the name of the program.
+/// Determines this from the command line, including the name of the program.
 pub fn called(command_line: &[OsString]) -> Called {
     let Some((program, rest)) = command_line.split_first() else { return Called::Cloner };
     if Path::new(program).file_name().is_none_or(|name| name != "bash") {

@@ -25,12 +25,12 @@ use crate::report::ticker::{TICK, Ticker};
 use crate::send;
 use crate::send::source::Source;
 
-/// Validity of the certificate that the metrics page makes for itself, as in CDI (docs/protocol.md section 1.12).
+/// Validity of the self-signed certificate of the metrics page, as in CDI (docs/protocol.md section 1.12).
 const METRICS_CERTIFICATE_DAYS: i64 = 365;
 /// How long scrapers may take to finish reading after the clone.
 const SERVER_END: Duration = Duration::from_secs(2);
 
-/// Sends the volume that flags and environment configure.
+/// Sends the volume that the flags and the environment describe.
 pub fn run(args: &SourceArgs, environment: &Environment, stop: &Stop) -> Result<()> {
     termination_message::on_failure(&args.pod.termination_log, || {
         let source = Source::configure(args, environment)?;
@@ -76,7 +76,7 @@ fn serve_metrics(
     let tls = metrics_tls(environment)?;
     let listener = listen(port)?;
     let service = Metrics::new(Arc::clone(progress), owner_uid.to_owned());
-    // With a stop of its own: the page stays up while the clone stops.
+    // With a separate stop token: the page stays available while the clone stops.
     Server::start("metrics", listener, Some(tls), Limits::default(), Arc::new(service), Stop::new())
         .map_err(|e| Error::io(Kind::Failed, "cannot start the metrics server", e))
 }
@@ -95,8 +95,8 @@ fn listen(port: u16) -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// TLS for the metrics page: with the certificate that the environment names, which may be renewed, or with a self-signed
-/// one that is valid for longer than any clone takes.
+/// TLS for the metrics page: with the certificate that the environment specifies and that may be renewed, or with a
+/// self-signed certificate that is valid for longer than any clone takes.
 fn metrics_tls(environment: &Environment) -> Result<ReloadingConfig<ServerConfig>> {
     const CERTIFICATE: &str = "METRICS_TLS_CERT_FILE";
     const KEY: &str = "METRICS_TLS_KEY_FILE";

@@ -17,7 +17,7 @@ use crate::send::source::Source;
 use crate::send::url::UploadUrl;
 
 impl Source {
-    /// Reads and checks flags and environment before anything is opened or started.
+    /// Reads and checks the flags and the environment, before anything is opened or started.
     pub fn configure(args: &SourceArgs, environment: &Environment) -> Result<Self> {
         let content = content(args, environment)?;
         let path = match (&args.mount, environment.get("MOUNT_POINT")) {
@@ -52,7 +52,7 @@ impl Source {
     }
 }
 
-/// TLS with the keys of the environment, and with renewed keys when they appear.
+/// TLS with the keys from the environment, which are replaced when renewed keys appear.
 fn tls(environment: &Environment) -> Result<ReloadingConfig<ClientConfig>> {
     let key = environment.require_pem("CLIENT_KEY", "the client's private key")?;
     let chain = environment.require_pem("CLIENT_CERT", "the client's certificate")?;
@@ -64,8 +64,8 @@ fn tls(environment: &Environment) -> Result<ReloadingConfig<ClientConfig>> {
     Ok(ReloadingConfig::from_keys(places, |keys| client::config(keys.roots()?, keys.identity()?))?)
 }
 
-/// `-content-type`, or else what CDI's startup script makes of `VOLUME_MODE`: exactly `block` is a block
-/// volume, anything else that is not empty a filesystem.
+/// The value of `-content-type`. Without it, the result of CDI's startup script for `VOLUME_MODE`: exactly `block` is a
+/// block volume, any other value that is not empty is a filesystem.
 fn content(args: &SourceArgs, environment: &Environment) -> Result<ContentType> {
     match (&args.content_type, environment.get("VOLUME_MODE")) {
         (Some(text), _) => text.parse().map_err(Error::usage),

@@ -23,12 +23,12 @@ use crate::report::ticker::{TICK, Ticker};
 
 /// How long probes and the sender may take to read their answers before the process ends.
 const SERVER_END: Duration = Duration::from_secs(5);
-/// How long a transfer may take to end and clean up after a stop: less than the 30 s that Kubernetes gives by default.
+/// How long a transfer may take to end and clean up after a stop. Less than the 30 s that Kubernetes gives by default.
 const TRANSFER_END: Duration = Duration::from_secs(15);
-/// Capacity of the channel for outcomes. There is one transfer at a time, and the main thread always waits.
+/// Capacity of the channel for outcomes. There is one transfer at a time, and the main thread always receives.
 const OUTCOMES: usize = 4;
 
-/// Receives one clone. Returns when it is durable and the sender knows that, or when the deadline has passed.
+/// Receives one clone. Returns when the clone is durable and the sender knows that, or when the deadline has passed.
 pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<()> {
     termination_message::on_failure(&args.pod.termination_log, || {
         let config = TargetConfig::configure(args, environment)?;
@@ -98,7 +98,7 @@ fn start_server(
         .map_err(|e| Error::io(Kind::Failed, "cannot start the server", e))
 }
 
-/// Starts the health port without TLS. Only old controllers use it, so a port that is in use is not an error.
+/// Starts the health port without TLS. Only old controllers use it, so it is not an error if the port is in use.
 fn plain_health(port: u16, service: &Arc<dyn Service>, stop: &Stop) -> Result<Option<Server>> {
     if port == 0 {
         return Ok(None);
@@ -112,8 +112,8 @@ fn plain_health(port: u16, service: &Arc<dyn Service>, stop: &Stop) -> Result<Op
     }
 }
 
-/// Waits for a transfer that succeeds. After a failed one the target waits for the next, because the source will be
-/// restarted. `None`: the deadline passed with no transfer under way.
+/// Waits for a successful transfer. After a failed one the target waits for the next, because the source will be
+/// restarted. Returns `None` if the deadline passed while no transfer was running.
 fn wait(
     results: &Receiver<Result<Received>>,
     uploads: &UploadService,
@@ -136,7 +136,7 @@ fn wait(
             );
             Error::check(stop)?;
         }
-        // A connection may be open already: its sender must not get 200 after this.
+        // A connection may already be open. Its sender must not get 200 after this.
         let has_left = uploads.leave_if(|| {
             Error::check(stop)?;
             let is_late = deadline.is_some_and(|deadline| OffsetDateTime::now_utc() >= deadline);

@@ -33,20 +33,20 @@ pub struct TargetConfig {
     pub address: Option<IpAddr>,
     /// Port to listen on.
     pub port: u16,
-    /// The keys of the target, and the authorities for senders. They change when they are renewed.
+    /// The keys of the target, and the authorities that sign the certificates of senders. Renewed keys replace them.
     pub tls: ReloadingConfig<ServerConfig>,
     /// Common name of the sender's certificate.
     pub client_name: String,
     /// How long the sender may send nothing.
     pub idle: Duration,
-    /// When to stop waiting for a sender.
+    /// When the target stops waiting for a sender.
     pub deadline: Option<OffsetDateTime>,
     /// How to write.
     pub writing: Writing,
 }
 
 impl TargetConfig {
-    /// Reads and checks the environment before anything is opened or started.
+    /// Reads and checks the flags and the environment, before anything is opened or started.
     pub fn configure(args: &TargetArgs, environment: &Environment) -> Result<Self> {
         let client_name =
             environment.require("CLIENT_NAME", "the common name of the sender's certificate")?;
@@ -83,7 +83,7 @@ impl TargetConfig {
 
 fn address(environment: &Environment) -> Result<Option<IpAddr>> {
     match environment.get("LISTEN_ADDRESS") {
-        // CDI's default means every address; on an IPv6 cluster that has to include IPv6.
+        // CDI's default means all addresses. On an IPv6 cluster that must include IPv6.
         None | Some("0.0.0.0" | "::" | "[::]") => Ok(None),
         Some(text) => text
             .parse()
@@ -118,7 +118,7 @@ fn tls(environment: &Environment) -> Result<ReloadingConfig<ServerConfig>> {
     })?)
 }
 
-/// PEM in the file that `file_name` names, or (CDI up to 1.59) in `content_name` itself.
+/// The PEM in the file that `file_name` specifies, or in the variable `content_name` itself (CDI up to 1.59).
 fn place(environment: &Environment, file_name: &str, content_name: &str, purpose: &str) -> Result<KeySource> {
     match environment.get(content_name) {
         Some(_) if environment.get(file_name).is_none() => environment.require_pem(content_name, purpose),
@@ -126,7 +126,7 @@ fn place(environment: &Environment, file_name: &str, content_name: &str, purpose
     }
 }
 
-/// Only Decant has this limit: CDI waits forever.
+/// How long a sender may send nothing. CDI has no such limit and waits forever.
 fn idle(environment: &Environment) -> Result<Duration> {
     let Some(text) = environment.get("DECANT_IDLE_SECS") else { return Ok(IDLE) };
     match text.parse() {
@@ -148,8 +148,8 @@ fn deadline(environment: &Environment) -> Result<Option<OffsetDateTime>> {
         .transpose()
 }
 
-/// CDI's path of a block volume, and any block device that is not called `disk.img`, is a device. Every other path is an image
-/// file in a filesystem volume.
+/// A block device is the destination if the path is CDI's path of a block volume, or any block device that is not named
+/// `disk.img`. Every other path is an image file in a filesystem volume.
 fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destination> {
     use std::os::unix::fs::FileTypeExt;
     if let Some(directory) = &args.mount {
@@ -158,16 +158,16 @@ fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destinati
     let text = environment.get("DESTINATION").unwrap_or(DEFAULT_DESTINATION);
     let path = PathBuf::from(text);
     let name = path.file_name().map(ToOwned::to_owned);
-    // A path that ends in disk.img is inside a volume, which others may have written to: an image must not go to a device
-    // node there, or to where a link leads.
+    // A path that ends in disk.img is inside a volume, and other users may have written to the volume. An image must
+    // not go to a device node there, or follow a link there.
     let is_in_volume = name.as_deref() == Some(DISK_IMAGE.as_ref());
     let is_device = || path.metadata().is_ok_and(|meta| meta.file_type().is_block_device());
     if text == BLOCK_DESTINATION || (!is_in_volume && is_device()) {
         return Ok(Destination::Device(path));
     }
     match (path.parent(), name) {
-        // A directory called disk.img may come from an archive, and a clone of an image replaces it. Any other directory is a
-        // mistake in the configuration.
+        // A directory named disk.img may come from an archive, and a clone of an image replaces it. Any other directory
+        // is an error in the configuration.
         (Some(directory), Some(image_name)) if path.is_absolute() && (is_in_volume || !path.is_dir()) => {
             Ok(Destination::Directory { path: directory.to_owned(), image_name })
         }
@@ -177,7 +177,7 @@ fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destinati
     }
 }
 
-/// The size to which an image is grown: what a guest can use of a volume of `UPLOAD_IMAGE_SIZE` when the
+/// The size to which an image is grown: the part of a volume of `UPLOAD_IMAGE_SIZE` that a guest can use if the
 /// filesystem keeps `FILESYSTEM_OVERHEAD` of it (docs/protocol.md section 4.8).
 fn usable_size(environment: &Environment) -> Result<Option<u64>> {
     let Some(text) = environment.get("UPLOAD_IMAGE_SIZE") else { return Ok(None) };

@@ -9,7 +9,7 @@ use decant_shared::protocol::cdi::TERMINATION_LIMIT_BYTES;
 use crate::error::{Error, Kind, Result};
 use crate::receive::Received;
 
-/// The message of a source that succeeded. Plain text: controllers search it for a phrase.
+/// The message of a successful source. It is plain text: controllers search it for a phrase.
 pub fn of_source(preallocation: bool, digest: Option<&str>, not_kept: Option<&str>) -> String {
     let applied = if preallocation { ", Preallocation applied" } else { "" };
     let digest = digest.map_or(String::new(), |digest| format!("; {digest}"));
@@ -17,8 +17,8 @@ pub fn of_source(preallocation: bool, digest: Option<&str>, not_kept: Option<&st
     format!("Clone Complete{applied}{digest}{not_kept}")
 }
 
-/// The message of a target that succeeded. JSON: CDI's controllers parse it since 1.60, and older ones search it for the same
-/// phrase as in a source's message. Unlike CDI's own, it says whether preallocation was really applied.
+/// The message of a successful target. It is JSON: CDI's controllers parse it since 1.60. Older ones search it for the
+/// same phrase as in a source's message. Unlike CDI's own message, it reports whether preallocation was really applied.
 pub fn of_target(received: &Received) -> String {
     let verification = received.verification;
     let mut message = serde_json::json!({
@@ -38,14 +38,15 @@ pub fn of_deadline() -> String {
     serde_json::json!({ "deadlinePassed": true, "message": "Deadline Passed" }).to_string()
 }
 
-/// Writes `message` to `path`. An error is only logged (the disk of the node may be full): the clone keeps its outcome.
+/// Writes `message` to `path`. An error is only logged, because it must not change the outcome of the clone (the disk
+/// of the node may be full).
 pub(crate) fn leave(path: &Path, message: &str) {
     if let Err(unwritable) = write(path, message) {
         log::warn!("{unwritable}");
     }
 }
 
-/// Runs `command` and writes the reason to `path` if it fails.
+/// Runs `command`. If it fails, writes the reason to `path`.
 pub(crate) fn on_failure<T>(path: &Path, command: impl FnOnce() -> Result<T>) -> Result<T> {
     command().inspect_err(|error| leave(path, &error.to_string()))
 }
@@ -57,7 +58,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
         let end = (0..=TERMINATION_LIMIT_BYTES).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0);
         line.truncate(end);
     }
-    // The file is not created: the kubelet creates it, and outside of Kubernetes it would be a stray file in /dev.
+    // The file is not created: the kubelet creates it. Outside of Kubernetes it would be an unwanted file in /dev.
     let mut file = match OpenOptions::new().write(true).truncate(true).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == ErrorKind::NotFound => {

@@ -1,9 +1,9 @@
 //! The digest of a volume's content (docs/protocol.md section 5).
 //!
-//! The content is divided into segments of 64 MiB, and each segment into groups of 64 KiB. The digest of a group is the BLAKE3
-//! hash of its bytes, that of a segment the hash of its groups' digests, and that of the content the hash of its segments'
-//! digests and its length. So a run of zeros costs nothing, however long it is: the digests of a group and of a segment of
-//! zeros are constants. An interrupted clone resumes after whole segments.
+//! The content is divided into segments of 64 MiB, and each segment into groups of 64 KiB. The digest of a group is the
+//! BLAKE3 hash of its bytes. The digest of a segment is the hash of its groups' digests. The digest of the content is
+//! the hash of its segments' digests and its length. A run of zeros therefore costs nothing, however long it is: the
+//! digests of a group and of a segment of zeros are constants. An interrupted clone resumes after whole segments.
 //!
 //! The content of a device or file is its bytes. `tar::content_record` defines the content of a directory.
 
@@ -16,10 +16,10 @@ use std::str::FromStr;
 pub const GROUP_BYTES: usize = 64 << 10;
 /// Bytes of a segment: the unit of verification and of resuming.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
-/// The most digests of segments that are kept for resuming: 4 TiB of content in 2 MiB of memory. Content after those segments is
-/// sent again.
+/// The maximum number of segment digests that are kept for resuming: 4 TiB of content in 2 MiB of memory. Content after
+/// those segments is sent again.
 pub const HELD_LIMIT: usize = 1 << 16;
-/// The prefix of a content digest. Another way to compute it would get another number.
+/// The prefix of a content digest. Another way to compute the digest would get another number.
 const SCHEME: &str = "decant1";
 
 /// A digest of 32 bytes. Shown as 64 hexadecimal digits.
@@ -54,7 +54,7 @@ impl FromStr for Digest {
     }
 }
 
-/// The digest of a content, with the length of the content. Shown as `decant1:<length>:<digest>`.
+/// The digest of the whole content, and the length of the content. Shown as `decant1:<length>:<digest>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentDigest {
     /// Length of the content.

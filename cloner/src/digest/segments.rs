@@ -9,8 +9,8 @@ use crate::digest::{ContentDigest, Digest, GROUP_BYTES, SEGMENT_BYTES};
 use crate::error::{Error, Result};
 use crate::zeros::{ZEROS, is_zero};
 
-/// A longer run of zeros is hashed in steps that end at multiples of this, and a stop is noticed between them. A step takes
-/// less than a millisecond.
+/// A long run of zeros is hashed in steps that end at multiples of this. A stop is checked between the steps. A step
+/// takes less than a millisecond.
 pub const ZEROS_STEP_BYTES: u64 = 1 << 40;
 /// How many equal digests are hashed in one call. 1 KiB is one chunk of BLAKE3, and 16 chunks fill the vector registers of any
 /// processor.
@@ -30,22 +30,22 @@ pub static ZERO_SEGMENT: LazyLock<Digest> = LazyLock::new(|| {
     Digest(*segment.finalize().as_bytes())
 });
 
-/// Segments in a row that have the same digest: one, or a run of zeros.
+/// Consecutive segments with the same digest: a single segment, or a run of zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentRun {
     /// Index of the first segment.
     pub first: u64,
     /// The number of segments.
     pub count: u64,
-    /// The digest of each.
+    /// The digest of each segment.
     pub digest: Digest,
 }
 
 /// Computes the digests of a content that is given in order.
 #[derive(Debug, Default)]
 pub struct SegmentHasher {
-    /// The group that is not full yet. Small pieces are collected, because hashing them one by one takes several times as long
-    /// as hashing a whole group, which uses all vector lanes of the processor.
+    /// The group that is not full yet. Small pieces are collected here: hashing a whole group uses all vector lanes of
+    /// the processor, and hashing its pieces one by one takes several times as long.
     group: Vec<u8>,
     segment: blake3::Hasher,
     whole: blake3::Hasher,
@@ -99,7 +99,7 @@ impl SegmentHasher {
 
     /// Adds `len` zero bytes, in steps between which `stop` is checked.
     ///
-    /// Errors: `Kind::Damaged` if the content becomes too long, and those of a stop.
+    /// Errors: `Kind::Damaged` if the content becomes too long, and the error of a stop.
     pub fn long_zeros(&mut self, mut len: u64, stop: &Stop) -> Result<()> {
         self.check_room(len)?;
         while len > 0 {
@@ -121,8 +121,8 @@ impl SegmentHasher {
         Ok(())
     }
 
-    /// Adds a segment of `len` bytes by its digest. Only at the start of a segment; only the last segment of the content may be
-    /// shorter than the others.
+    /// Adds a segment of `len` bytes by its digest. The current position must be the start of a segment. Only the last
+    /// segment of the content may be shorter than the others.
     pub fn known(&mut self, digest: Digest, len: u64) {
         debug_assert!(self.position_bytes.is_multiple_of(SEGMENT_BYTES) && len <= SEGMENT_BYTES);
         let first = self.position_bytes / SEGMENT_BYTES;
@@ -199,7 +199,7 @@ impl SegmentHasher {
     }
 }
 
-/// Appends a run. Consecutive runs of zeros become one, so that a hole takes no memory however long it is.
+/// Appends a run. Consecutive runs of zeros are merged, so that a hole takes constant memory.
 pub(crate) fn push_run(runs: &mut VecDeque<SegmentRun>, run: SegmentRun) {
     match runs.back_mut() {
         Some(last)
@@ -213,12 +213,11 @@ pub(crate) fn push_run(runs: &mut VecDeque<SegmentRun>, run: SegmentRun) {
     }
 }
 
-/// The length of a step into a run of zeros that starts at `position_bytes` of a content.
+/// The length of the next step in a run of zeros that starts at `position_bytes` of the content.
 pub fn zeros_step_bytes(position_bytes: u64) -> u64 {
     ZEROS_STEP_BYTES - position_bytes % ZEROS_STEP_BYTES
 }
 
-/// The digest of a whole group.
 fn group_digest(group: &[u8]) -> blake3::Hash {
     if is_zero(group) { *ZERO_GROUP } else { blake3::hash(group) }
 }
@@ -230,7 +229,7 @@ mod tests {
 
     const SEGMENT: usize = 64 << 20;
 
-    /// The definition of the digest, written out.
+    /// The definition of the digest, as directly as possible.
     fn defined(content: &[u8]) -> ContentDigest {
         let mut whole = blake3::Hasher::new();
         for segment in content.chunks(SEGMENT) {

@@ -5,8 +5,8 @@ use std::thread::ScopedJoinHandle;
 
 use crate::error::{Error, Kind, Result};
 
-/// Joins every thread that could be started and returns the failures. A panic ends the process (see `panics` in
-/// decant-shared); in tests it becomes a failure like any other.
+/// Joins every thread that was started and returns the failures. A panic ends the process (see `panics` in
+/// decant-shared). In tests a panic becomes a failure like any other.
 pub fn join(threads: Vec<io::Result<ScopedJoinHandle<'_, Result<()>>>>) -> Vec<Error> {
     let mut failures = Vec::new();
     for thread in threads {
@@ -22,8 +22,8 @@ pub fn join(threads: Vec<io::Result<ScopedJoinHandle<'_, Result<()>>>>) -> Vec<E
     failures
 }
 
-/// The outcome of a clone: `main` is the result of the stage that talks to the peer, `others` are failures of the other stages.
-/// If the main stage succeeded, a stage that only noticed that its neighbour was done is no failure.
+/// The outcome of a clone: `main` is the result of the stage that talks to the peer, `others` are the failures of the
+/// other stages. If the main stage succeeded, a stage that failed only because its neighbour had ended does not count.
 pub fn first_cause<T>(main: Result<T>, others: Vec<Error>) -> Result<T> {
     for error in &others {
         log::debug!("a stage ended with: {error}");

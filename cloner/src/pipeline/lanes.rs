@@ -1,18 +1,18 @@
-//! Work in parallel, results in order, without numbers or a reorder buffer.
+//! Parallel work with results in order, without sequence numbers or a reorder buffer.
 //!
-//! Item `i` goes into lane `i mod n`, where one worker takes it and puts exactly one result out; results are
-//! collected from the lanes in turn. The end of the data is a [`Message`] and so arrives after all items. A lane that
-//! closes without it means that a thread failed: never the end of the data.
+//! Item `i` goes into lane `i mod n`. The worker of that lane returns exactly one result for each item, and results are
+//! collected from the lanes in turn. The end of the data is a [`Message`], so it arrives after all items. A lane that
+//! closes without this message means that a thread failed: it is never the end of the data.
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::error::{Error, Result};
 
-/// Items that wait in each lane, and results that wait after each worker. Two keep a worker busy while its
-/// neighbours are slower; more cost a block of memory per lane and brought nothing measurable.
+/// The number of items that wait in each lane, and of results that wait after each worker. Two keep a worker busy while
+/// its neighbours are slower. More would take another block of memory per lane, without a measurable gain.
 pub const LANE_DEPTH: usize = 2;
 
-/// What a channel carries. A closed channel is not the end of the data: only this message is.
+/// What a channel carries. Only `End` is the end of the data: a closed channel is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message<T> {
     /// More data.
@@ -28,20 +28,20 @@ pub struct Deal<T> {
     neighbour: &'static str,
 }
 
-/// Collects results from the lanes in the same turn.
+/// Collects results from the lanes in the same order.
 pub struct Collect<T> {
     lanes: Vec<Receiver<Message<T>>>,
     next: usize,
     neighbour: &'static str,
 }
 
-/// One worker's ends.
+/// The two channel ends of one worker.
 pub struct Lane<I, O> {
     input: Receiver<Message<I>>,
     output: Sender<Message<O>>,
 }
 
-/// Makes `count` lanes (at least one): the dealer, the workers' ends, the collector. `neighbour` names the
+/// Makes `count` lanes (at least one): the dealer, the workers' ends, the collector. `neighbour` is the name of the
 /// workers in messages.
 pub fn lanes<I, O>(count: usize, neighbour: &'static str) -> (Deal<I>, Vec<Lane<I, O>>, Collect<O>) {
     let mut deal = Deal { lanes: Vec::new(), next: 0, neighbour };
@@ -57,8 +57,8 @@ pub fn lanes<I, O>(count: usize, neighbour: &'static str) -> (Deal<I>, Vec<Lane<
     (deal, workers, collect)
 }
 
-/// A dealer to `count` lanes, and the other end of each lane. `depth` items can wait in each; `neighbour` names the
-/// receivers in messages.
+/// Makes a dealer to `count` lanes, and the other end of each lane. Each lane holds up to `depth` items. `neighbour` is
+/// the name of the receivers in messages.
 pub fn fan_out<T>(count: usize, depth: usize, neighbour: &'static str) -> (Deal<T>, Vec<Collect<T>>) {
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..count.max(1)).map(|_| bounded(depth)).unzip();
     let one = |lane| Collect { lanes: vec![lane], next: 0, neighbour: "dealer" };
@@ -66,12 +66,12 @@ pub fn fan_out<T>(count: usize, depth: usize, neighbour: &'static str) -> (Deal<
 }
 
 impl<T> Deal<T> {
-    /// Hands `item` to the next lane, waiting for room in it.
+    /// Sends `item` to the next lane. Waits while the lane is full.
     pub fn send(&mut self, item: T) -> Result<()> {
         self.pass(Message::Item(item))
     }
 
-    /// The data is complete: tells every lane.
+    /// Tells every lane that the data is complete.
     pub fn end(&mut self) -> Result<()> {
         (0..self.lanes.len()).try_for_each(|_| self.pass(Message::End))
     }
@@ -84,8 +84,8 @@ impl<T> Deal<T> {
 }
 
 impl<T> Collect<T> {
-    /// The next result in order; `None` at the end of the data. A lane that closed without the end is
-    /// [`Kind::Neighbour`](crate::error::Kind::Neighbour).
+    /// The next result in order; `None` at the end of the data. A lane that closes without an end is an error of the
+    /// kind [`Kind::Neighbour`](crate::error::Kind::Neighbour).
     pub fn receive(&mut self) -> Result<Option<T>> {
         let lane = &self.lanes[self.next];
         self.next = (self.next + 1) % self.lanes.len();
@@ -98,12 +98,13 @@ impl<T> Collect<T> {
 }
 
 impl<I, O> Lane<I, O> {
-    /// Runs `work` on each item and hands on its result, until the end of the data or until the lane closes: then the
-    /// thread that failed reports why. `taker` names the receiver of the results in messages.
+    /// Runs `work` on each item and sends its result, until the end of the data or until the lane closes. If the lane
+    /// closes, the thread that failed reports the reason. `taker` is the name of the receiver of the results in
+    /// messages.
     pub fn run(&self, taker: &'static str, mut work: impl FnMut(I) -> Result<O>) -> Result<()> {
         for message in &self.input {
             let Message::Item(item) = message else {
-                // The taker may have the end from another lane already and be gone.
+                // The receiver may have got the end from another lane already, and have exited.
                 let _ = self.output.send(Message::End);
                 return Ok(());
             };
@@ -112,14 +113,14 @@ impl<I, O> Lane<I, O> {
         Ok(())
     }
 
-    /// Whether the taker has no result of this lane left to take.
+    /// Whether the receiver has taken all results of this lane.
     pub fn is_awaited(&self) -> bool {
         self.output.is_empty()
     }
 }
 
-/// Used buffers on their way back. Never waits: an empty pool makes a new buffer, a full pool drops one. Only the
-/// channels limit how many there can be.
+/// A pool of used buffers. It never waits: an empty pool makes a new buffer, and a full pool drops the returned one.
+/// Only the channels limit the number of buffers.
 #[derive(Debug)]
 pub struct Pool<T> {
     give: Sender<T>,
@@ -133,7 +134,7 @@ impl<T> Clone for Pool<T> {
 }
 
 impl<T: Default> Pool<T> {
-    /// A pool that keeps at most as many buffers as `lanes` lanes can have in flight.
+    /// A pool that keeps at most as many buffers as `lanes` lanes can hold.
     pub fn for_lanes(lanes: usize) -> Self {
         let (give, take) = bounded(lanes.max(1) * (LANE_DEPTH + 1) + 1);
         Self { give, take }

@@ -1,4 +1,4 @@
-//! Threads that work on a stream: the lanes between them, and joining them.
+//! The threads that process a stream: the lanes between them, and how they are joined.
 
 pub mod join;
 pub mod lanes;

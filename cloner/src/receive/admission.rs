@@ -1,4 +1,4 @@
-//! Which requests are admitted: the order of docs/protocol.md section 2.4 as one function.
+//! Decides which requests are admitted: the order of docs/protocol.md section 2.4 as one function.
 
 use decant_shared::net::http::head::Request;
 use decant_shared::protocol::cdi::{
@@ -16,7 +16,7 @@ pub enum PeerIdentity<'a> {
     Plain,
     /// TLS, but no certificate.
     Anonymous,
-    /// A verified certificate with this common name; `None` if it has not exactly one.
+    /// A verified certificate with this common name; `None` if it does not have exactly one common name.
     Named(Option<&'a str>),
 }
 
@@ -27,30 +27,30 @@ pub struct AdmittedUpload {
     pub content: ContentType,
     /// Logical bytes that the sender announced.
     pub announced_bytes: Option<u64>,
-    /// From a Decant source: how many of the segments that are here it does not send again.
+    /// From a Decant source: the number of segments that the target holds and the source does not send again.
     pub resume: Option<usize>,
     /// The sender is Decant and sends all attributes.
     pub has_attributes: bool,
-    /// It leads other connections, which carry parts of the clone.
+    /// The upload leads other connections, which carry parts of the clone.
     pub stream: Option<StreamId>,
 }
 
-/// What to do with a request.
+/// What the target does with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     /// Read its body as a clone.
     Upload(AdmittedUpload),
     /// Read its body as a part of the clone that another connection leads.
     Join(StreamId),
-    /// Answer with this target's capabilities.
+    /// Answer with the capabilities of this target.
     Greet,
-    /// Answer with its progress and what it holds.
+    /// Answer with the progress of this target and the digests that it holds.
     Report,
-    /// Answer this, without reading the body.
+    /// Answer with this status and text, without reading the body.
     Answer(u16, &'static str),
 }
 
-/// Decides. `client_name` is the common name that a sender's certificate must have.
+/// Decides about a request. `client_name` is the common name that a sender's certificate must have.
 pub fn admit(
     request: &Request,
     peer: PeerIdentity<'_>,
@@ -95,7 +95,8 @@ pub fn admit(
         _ => return Answer(501, "this target receives clones only, no ordinary uploads"),
     };
     if !request.is_framed {
-        // The end of such a body looks like a cut: a clone that was cut would be taken for a complete one.
+        // Without either header a broken connection looks like the end of the body: an incomplete clone would pass for
+        // a complete one.
         return Answer(411, "an upload needs Transfer-Encoding: chunked or Content-Length");
     }
     let stream = match request.header(STREAM_HEADER).map(str::parse::<StreamId>) {

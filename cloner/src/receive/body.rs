@@ -1,4 +1,4 @@
-//! One connection's part of a transfer: its body, cut into packs.
+//! One connection's part of a transfer: its body, split into packs.
 
 use std::time::{Duration, Instant};
 
@@ -14,21 +14,21 @@ use crate::receive::streams::StreamSlot;
 use crate::receive::transfer_state::UploadState;
 use crate::snappy::split::{Pack, Splitter};
 
-/// What receiving a body needs.
+/// What is needed to receive a body.
 #[derive(Clone, Copy)]
 pub struct ReceiveContext<'a> {
     /// A sender that sends nothing for this long has failed.
     pub idle: Duration,
-    /// Learns when the sender sends something.
+    /// Is notified when the sender sends something.
     pub state: &'a UploadState,
     /// Counts what arrives.
     pub progress: &'a Progress,
-    /// Ends it early.
+    /// Ends the transfer early.
     pub stop: &'a Stop,
 }
 
-/// Reads the body to its proven end. Its packs go to `put`, except the last one, which is returned and may be empty. Ends
-/// early when `is_over`.
+/// Reads the body up to its proven end. Its packs go to `put`, except the last one, which is returned and may be empty.
+/// Ends early when `is_over` returns `true`.
 pub fn receive_body(
     body: &mut Body<'_>,
     context: ReceiveContext<'_>,
@@ -56,8 +56,8 @@ pub fn receive_body(
     Ok(pack)
 }
 
-/// The same for one of several connections: its packs, and how it ended, go to its slot. Returns whether it was
-/// complete.
+/// Like [`receive_body`], for one of several connections: the packs and the result go to `slot`. Returns whether the
+/// body was complete.
 pub fn receive_stream(body: &mut Body<'_>, context: ReceiveContext<'_>, slot: &StreamSlot) -> bool {
     let mut put = |pack| slot.packs_out.send(Message::Item(pack)).map_err(|_| Error::neighbour("merger"));
     let last = receive_body(body, context, &slot.packs, &|| slot.is_over(), &mut put);
@@ -65,14 +65,15 @@ pub fn receive_stream(body: &mut Body<'_>, context: ReceiveContext<'_>, slot: &S
     match received {
         Ok(()) => slot.packs_out.send(Message::End).is_ok(),
         Err(error) => {
-            // There is room for one failure of each connection. If the clone is over already, another one was the cause.
+            // The channel has space for one failure of each connection. If the clone is over already, another failure
+            // was the cause.
             let _ = slot.failures.try_send(error);
             false
         }
     }
 }
 
-/// Waits until more of the body is there.
+/// Waits until more of the body has arrived.
 fn wait(body: &mut Body<'_>, idle: Duration, is_over: &dyn Fn() -> bool) -> Result<()> {
     let began = Instant::now();
     while !body.ready(STOP_TICK.min(idle)).map_err(describe)? {

@@ -1,6 +1,6 @@
-//! Reads back what a previous attempt, or a previous process, left. Previous users of the volume may have left anything
-//! there: no symlink is followed, and only Decant's own files and directories are read. What is of no use is reported as
-//! nothing; then the clone restarts from zero and removes it.
+//! Reads back what a previous attempt or a previous process left. Previous users of the volume may have left anything
+//! there: no symlink is followed, and only Decant's own files and directories are read. Leftovers that are of no use
+//! count as nothing: the clone then restarts from zero and removes them.
 
 use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -21,9 +21,9 @@ use crate::volume::raw::read_range;
 use crate::volume::tree::read::plan::Options;
 use crate::volume::tree::write::staging::left_over;
 
-/// The digests of the first whole segments of the tree that a previous attempt left; none if it left nothing.
+/// The digests of the first whole segments of the tree that a previous attempt left; empty if it left none.
 pub fn tree(destination: &Destination, progress: &Progress, stop: &Stop) -> Result<Vec<Digest>> {
-    // A device holds only the image from the tree, and not the rest.
+    // A device receives only the image of the tree, so nothing of the tree can be resumed there.
     let Destination::Directory { path, .. } = destination else { return Ok(Vec::new()) };
     let Some(fresh) = left_over(leftover::open_directory(path)?) else { return Ok(Vec::new()) };
     let path = path.join(STAGING_NAME);
@@ -37,7 +37,7 @@ pub fn tree(destination: &Destination, progress: &Progress, stop: &Stop) -> Resu
     unless_useless(held, Vec::new())
 }
 
-/// What was read, or `nothing` if it cannot be read. A stop stays an error.
+/// What was read, or `nothing` if it cannot be read. A stop is still an error.
 fn unless_useless<T>(read: Result<T>, nothing: T) -> Result<T> {
     match read {
         Err(error) if !matches!(error.kind(), Kind::Signal(_) | Kind::Neighbour) => {
@@ -48,8 +48,8 @@ fn unless_useless<T>(read: Result<T>, nothing: T) -> Result<T> {
     }
 }
 
-/// The digest of the `len` bytes of segment `index` as they are on the destination now; `None` if they are not all
-/// there. Nothing is written.
+/// The digest of the `len` bytes of segment `index` as they are on the destination now; `None` if some of them are
+/// missing. Writes nothing.
 pub fn segment(destination: &Destination, index: u64, len: u64, stop: &Stop) -> Result<Option<Digest>> {
     let (file, path) = match destination {
         Destination::Device(path) => {

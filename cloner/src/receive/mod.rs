@@ -4,9 +4,9 @@
 //! session (a connection's thread): TLS, HTTP body -> packs -> decompressors -> batches -> writer
 //! ```
 //!
-//! [`admission`] decides whether a request may upload; [`mod@pipeline`] runs the stages over its body; [`write`] writes what
-//! they yield, in one of the four combinations of docs/protocol.md section 2.6; [`transfer_state`] holds the state (one transfer at a time,
-//! one success per process) and [`server`] answers.
+//! [`admission`] decides whether a request may upload. [`mod@pipeline`] runs the stages on its body. [`write`] writes
+//! the result, in one of the four combinations of docs/protocol.md section 2.6. [`transfer_state`] holds the state: one
+//! transfer at a time, one success per process. [`server`] answers.
 
 pub mod admission;
 pub mod body;
@@ -28,10 +28,10 @@ use crate::attributes::not_kept::NotKept;
 use crate::receive::resume_verifier::Verification;
 use crate::volume::destination::Destination;
 
-/// The reason of a transfer whose source was silent for so long that another one took its place.
+/// The stop reason of a transfer whose source was silent for so long that another one replaced it.
 const REPLACED: &str = "the source fell silent and another one took its place";
 
-/// How to write.
+/// How to write a clone.
 #[derive(Debug, Clone)]
 pub struct Writing {
     /// The destination.
@@ -44,18 +44,18 @@ pub struct Writing {
     pub grow_to_bytes: Option<u64>,
     /// Keep what an interrupted transfer wrote, so that the next one can resume.
     pub keep_partial: bool,
-    /// Read everything back from the disk and compare, before it gets its name.
+    /// Read everything back from the disk and compare it, before it gets its final name.
     pub read_back: bool,
-    /// The sender sends all attributes: entries get no others.
+    /// The sender sends all attributes, so entries get no others.
     pub is_exact: bool,
-    /// The directory was made by the copy that writes to it, and is removed if that fails.
+    /// The copy that writes to the directory created it, and removes it if the copy fails.
     pub is_made: bool,
     /// Decompressor threads.
     pub decompress_threads: usize,
 }
 
 impl Writing {
-    /// Whether an interrupted clone of `content` can be resumed. Not that of an image in an archive which is read
+    /// Whether an interrupted clone of `content` can be resumed. An image in an archive cannot if it is to be read
     /// back: its digest is computed while it is written.
     pub fn can_resume(&self, content: ContentType) -> bool {
         let is_lone_image =
@@ -67,13 +67,13 @@ impl Writing {
 /// A clone that was received, written and synced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// What it was.
+    /// The kind of clone.
     pub content: ContentType,
     /// Logical bytes of the stream.
     pub stream_bytes: u64,
-    /// The digest of its content, and whether the source has the same.
+    /// The digest of its content, and whether the source sent the same digest.
     pub verification: Verification,
-    /// Whether preallocation was asked for, and so done.
+    /// Whether preallocation was requested, and therefore done.
     pub preallocated: bool,
     /// Attributes that could not be kept.
     pub not_kept: NotKept,

@@ -24,47 +24,47 @@ use crate::receive::{Received, Writing};
 use crate::snappy::decode::{DecodedBatch, Decoder};
 use crate::snappy::split::Pack;
 
-/// How long a sender may send nothing, by default. The limit keeps a stalled source from blocking all retries
-/// (docs/migrate-from-cdi.md row 34), and leaves a source on a slow disk the time to fill a block.
+/// How long a sender may send nothing, by default. The limit prevents a stalled source from blocking all retries
+/// (docs/migrate-from-cdi.md row 34), and gives a source on a slow disk the time to fill a block.
 pub const IDLE: Duration = Duration::from_secs(300);
 
-/// What is received, and what that needs.
+/// What is received, and what receiving it needs.
 pub struct Transfer<'a> {
     /// What the body is.
     pub content: ContentType,
     /// Logical bytes that the sender announced.
     pub announced_bytes: Option<u64>,
-    /// Where it goes, and how.
+    /// Where the clone goes, and how it is written.
     pub writing: &'a Writing,
     /// A sender that sends nothing for this long has failed.
     pub idle: Duration,
-    /// Learns when the sender sends something.
+    /// Is notified when the sender sends something.
     pub state: &'a UploadState,
     /// Counts what arrives.
     pub progress: &'a Progress,
     /// Ends all stages early.
     pub stop: &'a Stop,
-    /// For a clone that comes over several connections: their parts.
+    /// The parts of a clone that arrives over several connections.
     pub streams: Option<&'a mut Streams>,
-    /// The segments that the target holds of a previous attempt, if the source resumes from there; after the
-    /// transfer, those that it holds now.
+    /// The segments that the target holds from a previous attempt, if the source resumes after them. After the
+    /// transfer: the segments that it holds now.
     pub held: &'a mut Vec<Digest>,
 }
 
 impl Transfer<'_> {
-    /// The sender has sent everything, and may be silent now.
+    /// The sender has sent everything, and is silent from now on.
     fn ends(&self) {
         self.state.sent_everything();
         self.progress.enter(Phase::Sync);
     }
 }
 
-/// Receives `body` and returns when it is written and synced.
+/// Receives `body`. Returns when it is written and synced.
 pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Received> {
     let &mut Transfer { content, announced_bytes, writing, progress, stop, .. } = transfer;
     let count = writing.decompress_threads.max(1);
     let (deal, workers, collect) = lanes(count, "decompressor");
-    // Packs of several connections go back to those.
+    // Packs of several connections return to the pool of those connections.
     let packs = match &transfer.streams {
         Some(streams) => streams.packs.clone(),
         None => Pool::for_lanes(count),
@@ -125,7 +125,7 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
     Ok(Received { content, stream_bytes, verification, preallocated: writing.preallocate, not_kept })
 }
 
-/// Reads the body to its proven end and deals it to the decompressors. Only then is the end passed on.
+/// Reads the body to its proven end and deals it to the decompressors. They get the end of the data only after that.
 fn feed(
     body: &mut Body<'_>,
     transfer: &mut Transfer<'_>,
@@ -181,8 +181,8 @@ fn decompress(
     })
 }
 
-/// Reads and drops data until the writer has cleaned up, which may take minutes after millions of files. Otherwise the
-/// sender would give up before it gets the reason.
+/// Reads and drops data until the writer has cleaned up, which may take minutes after millions of files. Without this
+/// the sender would give up before it gets the reason.
 pub fn discard(body: &mut Body<'_>, is_done: &dyn Fn() -> bool) {
     while !is_done() {
         match body.next(STOP_TICK) {

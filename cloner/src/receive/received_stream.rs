@@ -1,4 +1,4 @@
-//! The logical stream as the writer sees it: pieces of batches, in order, verified on the way.
+//! The logical stream as the writer sees it: the pieces of all batches, in order and verified.
 
 use std::rc::Rc;
 use std::thread::scope;
@@ -24,7 +24,7 @@ pub struct ReceivedStream<'a> {
     progress: &'a Progress,
     batch: DecodedBatch,
     next_run: usize,
-    /// Bytes of run `next_run` that were yielded already.
+    /// Number of bytes of run `next_run` that were already yielded.
     taken_bytes: u64,
     stream_bytes: u64,
     /// The length that the sender announced.
@@ -33,15 +33,15 @@ pub struct ReceivedStream<'a> {
     verifier: Rc<ResumeVerifier>,
     verification: Option<Verification>,
     pacer: Option<Pacer>,
-    /// Data in the last piece: it is written when the next piece is asked for.
+    /// Number of data bytes in the last piece. They are written by the time the next piece is requested.
     last_data_bytes: u64,
     stop: &'a Stop,
 }
 
 impl<'a> ReceivedStream<'a> {
-    /// Reads from `batches`; used ones go to `pool`. What was yielded counts as sent in `progress`. A stream whose length
-    /// is not `announced_bytes`, or whose content differs from its digests, is damaged: its end is an error. Ends early
-    /// when `stop` is set.
+    /// Reads from `batches` and returns used ones to `pool`. Yielded bytes count as sent in `progress`. A stream whose
+    /// length is not `announced_bytes`, or whose content differs from its digests, is damaged: its end is an error.
+    /// Ends early when `stop` is set.
     pub fn new(
         batches: Collect<DecodedBatch>,
         pool: &'a Pool<DecodedBatch>,
@@ -74,7 +74,7 @@ impl<'a> ReceivedStream<'a> {
         self.progress
     }
 
-    /// Compares the content with its digests.
+    /// The verifier of the content.
     pub fn verifier(&self) -> Rc<ResumeVerifier> {
         Rc::clone(&self.verifier)
     }
@@ -96,7 +96,7 @@ impl<'a> ReceivedStream<'a> {
         })
     }
 
-    /// After everything was written: drops what is left of the stream up to its end. Returns the stream's length and the
+    /// After everything was written: drops the rest of the stream. Returns the length of the stream and the
     /// verification of its content.
     pub fn finish(&mut self) -> Result<(u64, Verification)> {
         loop {
@@ -107,7 +107,7 @@ impl<'a> ReceivedStream<'a> {
         }
     }
 
-    /// Advances to the next run of bytes. `false`: there is none, the stream is complete.
+    /// Advances to the next run of bytes. Returns `false` if the stream is complete.
     fn advance(&mut self) -> Result<bool> {
         while self.verification.is_none() {
             match self.batch.item(self.next_run) {
@@ -146,15 +146,15 @@ fn other_length(announced_bytes: u64, sent_bytes: u64) -> Error {
 }
 
 impl Pull for ReceivedStream<'_> {
-    /// Zeros come in steps, because writing them and computing their digest take time. A run beyond the announced length is
-    /// detected before any of it is taken.
+    /// Returns zeros in steps, because writing them and computing their digest take time. A run beyond the announced
+    /// length is an error before any of it is returned.
     fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>> {
         Error::check(self.stop)?;
         if let Some(pacer) = &mut self.pacer {
             pacer.written(self.stream_bytes, std::mem::take(&mut self.last_data_bytes))?;
         }
         if !self.advance()? {
-            // Nothing more is written; the rest is synced at the end.
+            // The writer writes nothing more. The rest is synced at the end.
             self.pacer = None;
             return Ok(None);
         }

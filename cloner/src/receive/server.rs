@@ -1,4 +1,4 @@
-//! The upload server: admits one sender at a time, answers, and knows when the work is done.
+//! The upload server: admits one sender at a time, answers it, and knows when the process is done.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -26,7 +26,7 @@ use crate::volume::destination::Destination;
 use crate::volume::tree::write::leaves_something;
 use crate::volume::writer_lock::{Share, WriterLock};
 
-/// Answers are read by people and by CDI's cloner, which ignores them.
+/// The type of answers: people read them, and CDI's cloner ignores them.
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The service at a target's port.
@@ -44,16 +44,16 @@ pub struct UploadService {
     outcomes: Sender<Result<Received>>,
     pub(super) state: UploadState,
     refusals: Refusals,
-    /// What is in the volume was of no use once. It is not read back again, even if it could not be removed.
+    /// The leftover in the volume was of no use once. It is not read back again, even if it could not be removed.
     pub(super) is_leftover_useless: AtomicBool,
-    /// Keeps other writers away from the directory, from the first request of the sender until the process ends: what was
-    /// read back for the sender stays as it is.
+    /// Keeps other writers out of the directory, from the first request of the sender until the process ends: data that
+    /// was read back for the sender must not change.
     claim: OnceLock<Arc<WriterLock>>,
 }
 
 impl UploadService {
-    /// A service that writes like `writing`, for senders with the common name `client_name`. A sender that sends nothing
-    /// for `idle` has failed. `outcomes` gets the outcome of every transfer.
+    /// A service that writes as `writing` describes, for senders with the common name `client_name`. A sender that
+    /// sends nothing for `idle` has failed. `outcomes` gets the outcome of every transfer.
     pub fn new(
         writing: Writing,
         idle: Duration,
@@ -76,14 +76,14 @@ impl UploadService {
         }
     }
 
-    /// The same where the caller has claimed the directory already.
+    /// Uses the lock of a caller that has already claimed the directory.
     #[must_use]
     pub fn claimed(self, claim: Option<Arc<WriterLock>>) -> Self {
         Self { claim: claim.map(OnceLock::from).unwrap_or_default(), ..self }
     }
 
-    /// Calls `leaves` if the target is idle; meanwhile no transfer can begin. If it returns `true`, the target admits
-    /// nothing from now on. Returns whether that is so.
+    /// Calls `leaves` if the target is idle. No transfer can start during the call. If it returns `true`, the target
+    /// admits nothing from then on. Returns whether that is the case.
     pub fn leave_if(&self, leaves: impl FnOnce() -> Result<bool>) -> Result<bool> {
         let mut state = self.state.lock();
         let is_leaving = matches!(*state, TransferState::Idle { .. }) && leaves()?;
@@ -93,16 +93,16 @@ impl UploadService {
         Ok(is_leaving)
     }
 
-    /// Claims the directory, if that was not done yet. `Kind::Target`: another process writes there.
+    /// Claims the directory, if that was not done yet. Errors: `Kind::Target` if another process writes there.
     pub(super) fn claim_directory(&self) -> Result<()> {
         if let (None, Destination::Directory { path, .. }) = (self.claim.get(), &self.writing.destination) {
-            // The target is busy for the caller, so that no other thread sets it.
+            // The caller has made the target busy, so no other thread sets it.
             let _ = self.claim.set(Arc::new(WriterLock::take(path, Share::Whole)?));
         }
         Ok(())
     }
 
-    /// Ends the transfer that is running if its sender is silent: another sender is there.
+    /// Ends the current transfer if its sender is silent, because another sender has connected.
     pub(super) fn give_way(&self, exchange: &Exchange) {
         if self.state.give_way(Instant::now()) {
             let peer = &exchange.peer;
@@ -132,7 +132,7 @@ impl UploadService {
         Admitted { admission, is_sender, busy }
     }
 
-    /// Logs a request that was refused: each of the sender's, but only some of others'.
+    /// Logs a refused request: every one from the sender, but only some from other clients.
     fn log_refusal(&self, exchange: &Exchange, is_sender: bool, status: u16, text: &str) {
         let request = &exchange.request;
         if request.path == "/healthz" {
@@ -154,7 +154,7 @@ impl UploadService {
         }
     }
 
-    /// Receives a part of the clone that another connection leads, and answers when that has an outcome.
+    /// Receives a part of the clone that another connection leads. Answers when that connection has an outcome.
     fn join(&self, exchange: &mut Exchange, stream: StreamId) -> Result<(), ConnError> {
         let Some(slot) = self.state.join(stream) else {
             return exchange.answer(503, TEXT, "no clone waits for this connection");
@@ -174,7 +174,7 @@ impl UploadService {
         exchange.answer(status, TEXT, &text)
     }
 
-    /// Receives what was admitted. What is left of it for the next attempt is remembered in `busy`.
+    /// Receives an admitted upload. What remains of it for the next attempt is stored in `busy`.
     fn receive(
         &self,
         exchange: &mut Exchange,
@@ -221,10 +221,10 @@ impl UploadService {
     }
 }
 
-/// A request that was decided about.
+/// A request and the decision about it.
 struct Admitted<'a> {
     admission: Admission,
-    /// Whether it is of the sender.
+    /// Whether it comes from the sender.
     is_sender: bool,
     /// For an upload.
     busy: Option<Busy<'a>>,
@@ -243,7 +243,7 @@ impl Service for UploadService {
             }
             Admission::Answer(status, text) => {
                 if status == 503 {
-                    // The peer has the right name, and asks again soon.
+                    // The peer has the right name, and will ask again soon.
                     self.give_way(exchange);
                 }
                 self.log_refusal(exchange, is_sender, status, text);
@@ -257,7 +257,7 @@ impl Service for UploadService {
         self.progress.restart();
         let mut streams = upload.stream.map(|lead| busy.open_streams(lead, exchange.stop()));
         let outcome = self.receive(exchange, upload, streams.as_mut(), &mut busy);
-        // The state changes before the answer: a sender that got an answer finds it so.
+        // The state changes before the answer: a sender that has its answer must find the new state.
         busy.end(outcome.is_ok());
         let (status, text) = match &outcome {
             Ok(received) => {
@@ -281,12 +281,12 @@ impl Service for UploadService {
             streams.answer(outcome.is_ok());
         }
         let answered = exchange.answer(status, TEXT, &text);
-        // The receiver is gone only when the process is ending.
+        // The receiver of outcomes exists until the process ends.
         let _ = self.outcomes.send(outcome);
         answered
     }
 
-    /// The one sender keeps its place while strangers ask for theirs.
+    /// The current sender keeps the connection slot while unknown clients wait for one.
     fn knows(&self, certificates: &[CertificateDer<'static>]) -> bool {
         certificates.first().is_some_and(|leaf| common_name(leaf).is_ok_and(|name| name == self.client_name))
     }
@@ -301,21 +301,21 @@ fn answer_for(error: &Error, has_streams: bool) -> (u16, String) {
                 "Saving stream failed: effective image size is larger than the reported available storage: {error}"
             ),
         ),
-        // The source asks again, and finds nothing to resume from.
+        // The source asks again and then finds nothing to resume.
         Kind::Leftover => (503, error.to_string()),
-        // One of several connections broke: the source tries again, as if this one had broken.
+        // One of several connections broke. The source retries, as after a break of a single connection.
         Kind::HungUp | Kind::Stalled if has_streams => (503, error.to_string()),
         _ => (500, format!("Saving stream failed: {error}")),
     }
 }
 
-/// Requests of others than the sender: counted, and logged at `info` only now and then. Anyone who can reach the port can
-/// make them, so a line for each would fill a disk.
+/// Counts requests of clients other than the sender. Only some are logged, at `info`: anyone who can reach the port can
+/// send them, so a line for each could fill a disk.
 #[derive(Debug, Default)]
 struct Refusals(AtomicU64);
 
 impl Refusals {
-    /// Counts one more. Returns their number if it is to be logged: at 1, 10, 100 and so on.
+    /// Counts one more request. Returns the total if it is to be logged: at 1, 10, 100 and so on.
     fn count(&self) -> Option<u64> {
         let count = self.0.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         10_u64.checked_pow(count.ilog10()).filter(|&power| power == count)

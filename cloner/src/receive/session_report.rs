@@ -1,4 +1,5 @@
-//! What a target reports to a Decant source: its capabilities, its progress, what it holds (docs/protocol.md section 6).
+//! What a target reports to a Decant source: its capabilities, its progress and the digests that it holds
+//! (docs/protocol.md section 6).
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,7 @@ use crate::receive::server::UploadService;
 use crate::receive::transfer_state::{CurrentTransfer, Held, Unavailable};
 use crate::volume::destination::Destination;
 
-/// Digests in one answer: 16 KiB of text.
+/// The maximum number of digests in one answer: 16 KiB of text.
 const DIGESTS_AT_ONCE: usize = 256;
 
 impl UploadService {
@@ -42,7 +43,7 @@ impl UploadService {
                 (200, text)
             }
             Ok(None) => {
-                // Only a source that is about to send asks.
+                // Only a source that is about to send makes this request.
                 self.give_way(exchange);
                 (503, "another transfer is running".to_owned())
             }
@@ -51,7 +52,7 @@ impl UploadService {
     }
 
     /// Digests from segment `from` on, one per line: those that this process knows, or else some that it reads back.
-    /// `None`: a transfer is running. Reading back may take long; others get the progress meanwhile.
+    /// `None` if a transfer is running. Reading back may take long; other requests get the progress meanwhile.
     fn held_from(&self, from: u64, content: ContentType, total_bytes: Option<u64>) -> Result<Option<String>> {
         let mut busy = match self.state.begin(CurrentTransfer::default()) {
             Ok(busy) => busy,
@@ -68,7 +69,8 @@ impl UploadService {
         Ok(Some(lines))
     }
 
-    /// What is `known` and what the volume holds after that: of an image one segment at a time, of a tree everything.
+    /// Returns `known` and the digests that the volume holds after that: of an image one segment at a time, of a tree
+    /// all of them.
     fn with_more(
         &self,
         known: Option<Held>,

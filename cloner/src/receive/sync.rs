@@ -1,8 +1,8 @@
-//! Limits how much is written and not yet on disk, and reports how much is on disk.
+//! Limits how much data is written but not yet on disk, and reports how much is on disk.
 //!
-//! A separate thread syncs while the writer continues. The writer waits only when it is too far ahead: dirty pages never
-//! accumulate, whatever the disk, and a clone fits a small memory cgroup. What was synced is dropped from the page cache:
-//! it is not read soon, and other programs need the memory.
+//! A separate thread syncs while the writer continues. The writer waits only when it is too far ahead: dirty pages
+//! never accumulate on any disk, and a clone fits a small memory cgroup. Synced data is dropped from the page cache: it
+//! will not be read soon, and other programs need the memory.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -19,13 +19,13 @@ use crate::error::{Error, Kind, Result};
 use crate::volume::close;
 use crate::volume::optional_calls::Call;
 
-/// The next sync begins when this much was written, if the previous one is over.
+/// The next sync starts when this many bytes were written and the previous sync is over.
 const WINDOW_BYTES: u64 = 4 << 20;
-/// The writer is never further ahead of the running sync than this. At most twice as much is not on disk.
+/// The maximum distance between the writer and the running sync. At most twice this much is not on disk.
 const AHEAD_BYTES: u64 = 12 << 20;
 /// Syncing a filesystem is more expensive than syncing a file, and a tree has more to sync.
 const TREE_FACTOR: u64 = 2;
-/// A slow stream is synced this often, so that its progress shows.
+/// A slow stream is synced at this interval, so that its progress is visible.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// What is synced, with its path for messages.
@@ -41,7 +41,7 @@ impl Synced {
         match self {
             Synced::File(file, _) => {
                 file.sync_data()?;
-                // Only advice: otherwise the kernel drops pages when it needs them.
+                // Advice only: without it, the kernel drops pages when it needs them.
                 let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
                 Ok(())
             }
@@ -49,7 +49,7 @@ impl Synced {
         }
     }
 
-    /// Whether the system call does not exist here. Then each file of a tree is synced when it is complete.
+    /// Whether the system call is not supported here. If it is not, each file of a tree is synced when it is complete.
     fn is_missing(&self, cause: &std::io::Error) -> bool {
         let call = match self {
             Synced::File(..) => Call::SyncFile,
@@ -58,7 +58,7 @@ impl Synced {
         Errno::from_io_error(cause).is_some_and(|errno| call.is_dispensable(errno))
     }
 
-    /// The descriptor is a duplicate: closing it may report an error that closing the first one does not.
+    /// Closes the descriptor, which is a duplicate: closing it may report an error that closing the original does not.
     fn close(self) -> Result<()> {
         let Synced::File(file, path) = self else { return Ok(()) };
         close::close(file).map_err(|cause| Error::target("close", &path, cause))
@@ -91,7 +91,7 @@ pub fn start<'scope, 'env>(
     progress: &'scope Progress,
     stop: &Stop,
 ) -> Result<(Pacer, ScopedJoinHandle<'scope, Result<()>>)> {
-    // No slot: a position is taken when the previous sync is over.
+    // Without a buffer: a position is accepted only when the previous sync is over.
     let (positions, taken) = bounded(0);
     let factor = synced.factor();
     progress.set_durable_bytes(0);
@@ -122,7 +122,7 @@ fn run(synced: Synced, positions: &Receiver<u64>, progress: &Progress) -> Result
 }
 
 impl Pacer {
-    /// The stream was written up to `position_bytes`; `data_bytes` more of it were data.
+    /// Records that the stream was written up to `position_bytes`. `data_bytes` more of it were data.
     pub fn written(&mut self, position_bytes: u64, data_bytes: u64) -> Result<()> {
         self.fresh_bytes += data_bytes;
         let is_due = self.fresh_bytes >= WINDOW_BYTES * self.factor || self.asked_at.elapsed() >= EVERY;

@@ -1,4 +1,4 @@
-//! What a target is doing, and what belongs to that: one value behind one lock.
+//! The state of a target, with the data that belongs to it: one value with one lock.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use decant_shared::protocol::stream_id::StreamId;
 use crate::digest::Digest;
 use crate::receive::streams::{self, OpenStreams, StreamSlot, Streams};
 
-/// A sender that was silent for this long makes room for another one with its name. A clone has only one source; a second
-/// one means that the first is gone, and where a pod lost its network nothing else shows that.
+/// A sender that was silent for this long is replaced when another sender with its name connects. A clone has only one
+/// source, so a second one means that the first is gone. If a pod loses its network, there is no other sign of that.
 const SILENT: Duration = Duration::from_secs(5);
 
 /// What a target is doing.
@@ -19,18 +19,18 @@ const SILENT: Duration = Duration::from_secs(5);
 pub enum TransferState {
     /// It waits for a sender.
     Idle {
-        /// What it holds of a transfer that failed, or that was read back.
+        /// The segments that it holds from a failed transfer, or that it read back.
         held: Option<Held>,
     },
-    /// A transfer is running, or a question makes it read back what it holds.
+    /// A transfer is running, or the target reads back its segments to answer a request.
     Busy(CurrentTransfer),
-    /// A transfer succeeded; there is only one.
+    /// A transfer succeeded. No other transfer follows.
     Done,
-    /// No sender came in time: the process is ending.
+    /// No sender came in time, and the process is ending.
     Leaving,
 }
 
-/// The first segments of a content that is not complete.
+/// The first segments of incomplete content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// The kind of clone.
@@ -39,10 +39,10 @@ pub struct Held {
     pub digests: Vec<Digest>,
 }
 
-/// What other connections have to know of the transfer that is running.
+/// What other connections need to know about the current transfer.
 #[derive(Debug, Default)]
 pub struct CurrentTransfer {
-    /// `None`: there is no sender, or it has sent everything and may be silent.
+    /// `None` if there is no sender, or if it has sent everything and may be silent.
     sender: Option<LiveSender>,
     /// The streams that can be joined, if the clone comes over several connections.
     streams: Option<OpenStreams>,
@@ -52,28 +52,29 @@ pub struct CurrentTransfer {
 struct LiveSender {
     /// Ends the waits of the sender's connection.
     connection: Stop,
-    /// Ends all stages: the writer may work for long on the few bytes of a silent sender.
+    /// Ends all stages: the writer may need a long time for the few bytes of a silent sender.
     stages: Stop,
     heard: Instant,
 }
 
 impl CurrentTransfer {
-    /// A transfer that begins now. `connection` ends the waits of its connection, `stages` everything that works for it.
+    /// A transfer that starts now. `connection` ends the waits of its connection, `stages` ends everything that works
+    /// for it.
     pub fn of_sender(connection: Stop, stages: Stop) -> Self {
         Self { sender: Some(LiveSender { connection, stages, heard: Instant::now() }), streams: None }
     }
 }
 
-/// Why a target cannot begin a transfer.
+/// Why a target cannot start a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unavailable {
-    /// It is busy with another one.
+    /// It is busy with another transfer.
     Busy,
     /// It is done, or its process is ending.
     Over,
 }
 
-/// The state of a target behind its lock.
+/// The state of a target, with its lock.
 #[derive(Debug)]
 pub struct UploadState(Mutex<TransferState>);
 
@@ -84,9 +85,9 @@ impl Default for UploadState {
 }
 
 impl UploadState {
-    /// The state, locked: nothing changes until the guard is dropped.
+    /// Locks the state: it does not change until the guard is dropped.
     pub fn lock(&self) -> MutexGuard<'_, TransferState> {
-        // A plain value: it is right even if a holder panicked.
+        // The value is plain data, which is valid even if a holder panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -95,7 +96,7 @@ impl UploadState {
         self.begin_locked(&mut self.lock(), transfer)
     }
 
-    /// The same where the state is locked already.
+    /// Like [`Self::begin`], for a state that is locked already.
     pub fn begin_locked(
         &self,
         state: &mut TransferState,
@@ -112,7 +113,7 @@ impl UploadState {
         }
     }
 
-    /// What ends everything that works for the current sender; `None` if there is none.
+    /// The stop token of everything that works for the current sender; `None` if there is no sender.
     pub fn stages(&self) -> Option<Stop> {
         match &*self.lock() {
             TransferState::Busy(CurrentTransfer { sender: Some(sender), .. }) => Some(sender.stages.clone()),
@@ -120,22 +121,22 @@ impl UploadState {
         }
     }
 
-    /// The sender sent something.
+    /// Notes that the sender sent something.
     pub fn heard(&self) {
         if let TransferState::Busy(CurrentTransfer { sender: Some(sender), .. }) = &mut *self.lock() {
             sender.heard = Instant::now();
         }
     }
 
-    /// The sender has sent everything, so its silence means nothing.
+    /// Notes that the sender has sent everything, so its silence means nothing.
     pub fn sent_everything(&self) {
         if let TransferState::Busy(transfer) = &mut *self.lock() {
             transfer.sender = None;
         }
     }
 
-    /// Another sender wants to take the place. Ends the transfer if its sender has been silent until `now`; returns
-    /// whether it did.
+    /// Handles another sender that wants to replace the current one. Ends the transfer if its sender has been silent
+    /// until `now`. Returns whether it did.
     pub fn give_way(&self, now: Instant) -> bool {
         match &*self.lock() {
             TransferState::Busy(CurrentTransfer { sender: Some(sender), .. })
@@ -149,7 +150,7 @@ impl UploadState {
         }
     }
 
-    /// The place of a connection that follows the first one; `None` if no clone waits for it.
+    /// The slot of a follower connection; `None` if no clone waits for it.
     pub fn join(&self, stream: StreamId) -> Option<StreamSlot> {
         match &mut *self.lock() {
             TransferState::Busy(CurrentTransfer { streams: Some(streams), .. }) => streams.join(stream),
@@ -158,17 +159,17 @@ impl UploadState {
     }
 }
 
-/// A target that is busy. When this is dropped it is idle again, or done.
+/// A busy target. When this is dropped, the target is idle again, or done.
 #[must_use]
 pub struct Busy<'a> {
     state: &'a UploadState,
-    /// What the target holds of a transfer that failed, or that was read back.
+    /// The segments that the target holds from a failed transfer, or that it read back.
     pub held: Option<Held>,
     has_succeeded: bool,
 }
 
 impl Busy<'_> {
-    /// Opens the clone for the other connections of `lead`'s. `connection` is the stop token of the first one.
+    /// Opens the clone for the connections that follow `lead`. `connection` is the stop token of the first one.
     pub fn open_streams(&self, lead: StreamId, connection: Stop) -> Streams {
         let (streams, open) = streams::open(lead, connection);
         if let TransferState::Busy(transfer) = &mut *self.state.lock() {
@@ -177,7 +178,7 @@ impl Busy<'_> {
         streams
     }
 
-    /// The transfer has ended. After one that succeeded there is no other.
+    /// Ends the transfer. After a successful transfer no other one follows.
     pub fn end(mut self, has_succeeded: bool) {
         self.has_succeeded = has_succeeded;
     }

@@ -1,5 +1,5 @@
-//! Reads back what was written and compares it (`--verify readback`): past the page cache, so that the data comes from the
-//! disk.
+//! Reads back what was written and compares it (`--verify readback`). Bypasses the page cache, so that the data comes
+//! from the disk.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -14,12 +14,12 @@ use crate::volume::hashing::HashingSink;
 use crate::volume::raw::read_range;
 use crate::volume::tree::read::plan::Options;
 
-/// The digest of the first `content_bytes` of an image that was synced.
+/// The digest of the first `content_bytes` of an image that was already synced.
 pub fn image(file: &File, path: &Path, content_bytes: u64, stop: &Stop) -> Result<ContentDigest> {
     let size_bytes = rustix::fs::seek(file, rustix::fs::SeekFrom::End(0))
         .map_err(|e| Error::target("measure", path, e.into()))?;
     if size_bytes < content_bytes {
-        // The missing part would read as zeros.
+        // Without this check the missing part would read as zeros.
         let path = path.display();
         let text = format!("{path} has {size_bytes} bytes after {content_bytes} were written");
         return Err(Error::new(Kind::Target, text));
@@ -29,7 +29,7 @@ pub fn image(file: &File, path: &Path, content_bytes: u64, stop: &Stop) -> Resul
     Ok(hashing.segments().finish())
 }
 
-/// The digest of an open directory that was synced; `path` is for messages.
+/// The digest of an open directory that was already synced. `path` is for messages.
 pub fn tree(directory: OwnedFd, path: &Path, stop: &Stop) -> Result<ContentDigest> {
     let mut hashing = HashingSink::past_cache(stop);
     let volume = Volume::of_directory(directory, path, Options::CONTENT, stop);
@@ -38,7 +38,7 @@ pub fn tree(directory: OwnedFd, path: &Path, stop: &Stop) -> Result<ContentDiges
     Ok(hashing.segments().finish())
 }
 
-/// Checks that the disk returns what arrived.
+/// Checks that the disk returns the content that arrived.
 pub fn compare(written: ContentDigest, read: ContentDigest, path: &Path) -> Result<()> {
     if written == read {
         return Ok(());
@@ -49,7 +49,7 @@ pub fn compare(written: ContentDigest, read: ContentDigest, path: &Path) -> Resu
     )))
 }
 
-/// Errors of reading speak of a source; here it is the target that cannot be read.
+/// Errors of reading mention a source. Here the target is what cannot be read.
 fn unreadable(path: &Path, error: &Error) -> Error {
     let kind = match error.kind() {
         Kind::Signal(number) => Kind::Signal(number),

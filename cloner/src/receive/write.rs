@@ -33,13 +33,13 @@ pub struct WriteResult {
     pub stream_bytes: u64,
     /// The verification of its content.
     pub verification: Verification,
-    /// Attributes of its entries that could not be kept.
+    /// Attributes of entries that could not be kept.
     pub not_kept: NotKept,
 }
 
-/// Writes the whole stream and syncs it. `announced_bytes` is the length that the sender announced: a raw image that cannot
-/// fit on a device (or, with preallocation, in its volume) is refused before anything is written. With `resumes` the image
-/// continues what a previous attempt left.
+/// Writes the whole stream and syncs it. `announced_bytes` is the length that the sender announced: a raw image that
+/// cannot fit on a device (or, with preallocation, in its volume) is refused before anything is written. With
+/// `resumes`, the image continues from where the previous attempt ended.
 pub fn write_destination(
     writing: &Writing,
     content: ContentType,
@@ -66,7 +66,7 @@ pub fn write_destination(
     Ok(WriteResult { stream_bytes, verification, not_kept })
 }
 
-/// Writes a disk image that comes alone or in an archive.
+/// Writes a disk image that arrives as a raw stream or in an archive.
 fn image(
     writing: &Writing,
     content: ContentType,
@@ -82,7 +82,7 @@ fn image(
             stream.paced(synced, stop, |stream| {
                 let mut image = ImageWriter::new(&mut device, writing.preallocate, stop);
                 if writing.read_back {
-                    // The sender's digest is that of all files.
+                    // The sender's digest covers all files of the archive.
                     image = image.digesting();
                 }
                 let verifier = stream.verifier();

@@ -10,8 +10,9 @@ use decant_shared::protocol::prometheus::{self, MetricKind, MetricsPage, NameErr
 
 /// Serves `/metrics` and `/healthz` to anyone.
 ///
-/// The page changes only with a tick of the progress (once a second) and at the end of the clone. CDI's controller writes the
-/// number into a status that it watches, so a number that changed with each scrape would make it scrape without a pause.
+/// The page changes only with a tick of the progress (once a second) and at the end of the clone. CDI's controller
+/// writes the number into a status that it watches: a number that changed with each scrape would make it scrape without
+/// a pause.
 pub struct Metrics {
     progress: Arc<Progress>,
     owner_uid: String,
@@ -20,7 +21,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Shows `progress`. `owner_uid` is the UID of the clone's owner, the only label of CDI's metric.
+    /// Serves the metrics of `progress`. `owner_uid` is the UID of the clone's owner, the only label of CDI's metric.
     pub fn new(progress: Arc<Progress>, owner_uid: String) -> Self {
         Self { progress, owner_uid, rendered: Mutex::default() }
     }
@@ -53,12 +54,12 @@ impl Service for Metrics {
     }
 }
 
-/// The page: CDI's metric under its new and its old name, then Decant's own series. CDI's metric appears as soon as it is known
-/// whether the clone starts or resumes. The percentage is that of the last tick.
+/// The page: CDI's metric under its new and its old name, then Decant's own series. CDI's metric appears when it is
+/// known whether the clone starts or resumes. The percentage is that of the last tick.
 pub fn page(progress: &Progress, owner_uid: &str) -> Result<String, NameError> {
     let owner = [(OWNER_LABEL, owner_uid)];
     let mut page = MetricsPage::new();
-    // A controller that finds no sample keeps the value of a previous process of this source.
+    // Until then there is no sample: a controller that finds none keeps the value of a previous process of this source.
     if let Some(percent) = progress.known_percent() {
         page.family(PROGRESS_METRIC, "The clone progress in percentage", MetricKind::Counter)?
             .sample(&owner, percent)?;

@@ -1,4 +1,4 @@
-//! Reports progress: the ticker computes it; progress lines and the metrics page show it.
+//! Reports progress: the ticker computes it, and progress lines and the metrics page show it.
 
 pub mod metrics;
 pub mod progress_log;

@@ -1,4 +1,4 @@
-//! Progress as lines for logs and for users.
+//! Progress as lines, for logs and users.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use decant_shared::protocol::units::{Bytes, Rate, Seconds};
 /// The shortest interval between two lines.
 pub const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// Describes progress at intervals while data moves.
+/// Makes progress lines at intervals, while data moves.
 pub struct ProgressLog {
     meter: RateMeter,
     last_line: Option<Instant>,
@@ -22,7 +22,7 @@ impl Default for ProgressLog {
 }
 
 impl ProgressLog {
-    /// A line about `progress`, if the interval since the last one has passed.
+    /// A line about `progress`, if the interval since the last line has passed.
     pub fn sentence(&mut self, progress: &Progress, now: Instant) -> Option<String> {
         self.watch(progress, now);
         if !matches!(progress.phase(), Phase::Copy | Phase::Sync | Phase::Verify) {
@@ -38,7 +38,7 @@ impl ProgressLog {
         Some(describe(progress, &self.meter))
     }
 
-    /// Measures `progress` for the rate.
+    /// Takes a measurement of `progress` for the rate.
     pub fn watch(&mut self, progress: &Progress, now: Instant) {
         // The rate covers the copy, not the scan.
         if matches!(progress.phase(), Phase::Copy | Phase::Sync | Phase::Verify) {
@@ -52,7 +52,7 @@ impl ProgressLog {
     }
 }
 
-/// `12.34 %, 1.20 GiB of 9.70 GiB, 312.0 MiB/s, 28s left`, without the parts that are unknown.
+/// For example `12.34 %, 1.20 GiB of 9.70 GiB, 312.0 MiB/s, 28s left`, without the parts that are unknown.
 pub fn describe(progress: &Progress, meter: &RateMeter) -> String {
     let sent_bytes = progress.moved_bytes();
     match progress.phase() {
@@ -66,14 +66,14 @@ pub fn describe(progress: &Progress, meter: &RateMeter) -> String {
         Phase::Verify => return "all on disk; the target is reading it back".to_owned(),
         _ => {}
     }
-    // A rate of zero is not known yet, or shows in bytes that do not grow.
+    // A rate of zero means that the rate is not known yet, or that the bytes do not grow, which is visible anyway.
     let rate = Some(meter.rate()).filter(|rate| rate.0 > 0);
     let rate = rate.map_or(String::new(), |rate| format!(", {rate}"));
     match progress.total_bytes() {
         Some(total_bytes) => {
             let left = meter.time_left(total_bytes.saturating_sub(sent_bytes));
             let left = left.map_or(String::new(), |left| format!(", {left} left"));
-            // The percentage of these bytes: a previous attempt may have come further.
+            // The percentage of these bytes: a previous attempt may have got further.
             let percent = Percent::of_unfinished(sent_bytes, total_bytes);
             format!("{percent} %, {} of {}{rate}{left}", Bytes(sent_bytes), Bytes(total_bytes))
         }
@@ -81,7 +81,8 @@ pub fn describe(progress: &Progress, meter: &RateMeter) -> String {
     }
 }
 
-/// `10.00 GiB in 12s, 853.1 MiB/s (1.10 GiB on the wire, 95 % compressed)`. Zeros and holes count as compressed.
+/// For example `10.00 GiB in 12s, 853.1 MiB/s (1.10 GiB on the wire, 95 % compressed)`. Zeros and holes count as
+/// compressed.
 pub fn summary(progress: &Progress, elapsed: Duration) -> String {
     let sent_bytes = progress.sent_bytes();
     let millis = elapsed.as_millis().max(1);

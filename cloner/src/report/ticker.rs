@@ -20,7 +20,7 @@ pub struct Ticker {
 }
 
 impl Ticker {
-    /// Computes `progress` every `every` and then calls `show`.
+    /// Computes `progress` at the interval `every`, and calls `show` after each computation.
     pub fn start(
         progress: Arc<Progress>,
         every: Duration,
@@ -40,7 +40,7 @@ impl Ticker {
         Ok(Self { end, thread })
     }
 
-    /// Ends the thread after a last computation.
+    /// Ends the thread after a final computation.
     pub fn finish(self) {
         drop(self.end);
         // A panic of the thread would have ended the process.

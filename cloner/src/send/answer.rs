@@ -1,4 +1,4 @@
-//! What a target's answer, or a broken connection, means.
+//! Interprets a target's answer or a broken connection.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::send::request::Request;
 use crate::send::url::UploadUrl;
 
-/// How much of a target's reason is shown: more than any reason of Decant or of CDI has.
+/// The maximum number of characters of a target's reason that are shown. Every reason of Decant and of CDI is shorter.
 const REASON_CHARACTERS: usize = 500;
 
 /// A final answer.
@@ -21,7 +21,7 @@ const REASON_CHARACTERS: usize = 500;
 pub(super) struct Answer {
     /// The HTTP status.
     pub(super) status: u16,
-    /// Its body, or the beginning of it.
+    /// The body of the answer, or the beginning of it.
     pub(super) text: Vec<u8>,
 }
 
@@ -37,7 +37,7 @@ impl Answer {
     }
 }
 
-/// The answer to an upload that was sent completely: its text if the clone succeeded.
+/// Judges the answer to an upload that was sent completely. Returns its text if the clone succeeded.
 pub(super) fn judge_final(answer: &Answer) -> Result<String> {
     match answer.status {
         200..=299 => Ok(answer.line()),
@@ -45,9 +45,9 @@ pub(super) fn judge_final(answer: &Answer) -> Result<String> {
     }
 }
 
-/// The answer to a request whose body was not sent completely. It can only be a refusal, with one exception:
-/// CDI's receiver takes `disk.img` out of a filesystem clone for a block volume, answers without reading the
-/// rest (docs/protocol.md section 1.8) and resets the connection soon after. A Decant target always reads everything.
+/// Judges the answer to a request whose body was not sent completely. It can only be a refusal, with one exception: to
+/// clone a filesystem to a block volume, CDI's receiver takes `disk.img` from the archive, answers without reading the
+/// rest (docs/protocol.md section 1.8), and resets the connection soon after. A Decant target always reads everything.
 pub(super) fn judge_early(request: &Request<'_>, answer: &Answer) -> Result<()> {
     let may_be_enough = request.content == ContentType::Filesystem && !request.is_for_decant();
     match answer.status {
@@ -63,7 +63,7 @@ pub(super) fn judge_early(request: &Request<'_>, answer: &Answer) -> Result<()> 
     }
 }
 
-/// The error for a refusal, with its meaning and the target's reason. The statuses are those of docs/protocol.md section 2.4.
+/// The error for a refusal, with the meaning of its status (docs/protocol.md section 2.4) and the target's reason.
 pub(super) fn refused(answer: &Answer) -> Error {
     let status = answer.status;
     let meaning = match status {
@@ -79,7 +79,7 @@ pub(super) fn refused(answer: &Answer) -> Error {
     Error::new(Kind::Refused(status), format!("the target answered {status}{why}"))
 }
 
-/// The error for a broken connection.
+/// The error for a connection that broke.
 pub(super) fn explain(fault: ConnError, url: &UploadUrl) -> Error {
     use rustls::{AlertDescription as Alert, CertificateError, Error as Tls};
     let place = url.authority();
@@ -125,7 +125,7 @@ pub(super) fn explain(fault: ConnError, url: &UploadUrl) -> Error {
                 "the target at {place} does not trust our certificate: {alert:?} (CLIENT_CERT and CLIENT_KEY)"
             ),
         ),
-        // Nothing is wrong with either end: the connection is as good as cut.
+        // Neither end is faulty: this counts as a broken connection.
         ConnError::Tls(
             error @ (Tls::DecryptError
             | Tls::AlertReceived(Alert::BadRecordMac | Alert::DecodeError | Alert::RecordOverflow)),
@@ -139,7 +139,7 @@ pub(super) fn explain(fault: ConnError, url: &UploadUrl) -> Error {
     }
 }
 
-/// A TLS time as date and time, or as seconds since 1970 if no calendar has it.
+/// A TLS time as date and time, or as seconds since 1970 if it is outside the calendar.
 fn moment(time: UnixTime) -> String {
     let known =
         i64::try_from(time.as_secs()).ok().and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok());

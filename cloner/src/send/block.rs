@@ -1,8 +1,8 @@
 //! Blocks on their way to the sender, and their buffers.
 //!
-//! The reader fills a [`BlockBuffer`], which is laid out as the frames that store it: data that is not compressed is sent
-//! without being copied. A compressor makes an [`EncodedBlock`] of it: one chunk of the chunked coding. The sender gives
-//! the memory back to the [`BufferPools`].
+//! The reader fills a [`BlockBuffer`]. Its layout is that of the frames that store it, so data that is not compressed
+//! is sent without a copy. A compressor turns it into an [`EncodedBlock`]: one chunk of the chunked coding. The sender
+//! returns the memory to the [`BufferPools`].
 
 use crate::pipeline::lanes::Pool;
 use crate::send::compression::BlockMode;
@@ -13,42 +13,42 @@ use crate::zeros::is_zero;
 
 /// Length of the size line: eight hexadecimal digits (leading zeros are allowed, RFC 9112, 7.1) and CRLF.
 const SIZE_LINE_BYTES: usize = 10;
-/// What ends a chunk.
+/// The end of a chunk.
 const CHUNK_END: &[u8] = b"\r\n";
-/// The size line, frames of 64 KiB, and the chunk's end.
+/// The size line, frames of 64 KiB, and the end of the chunk.
 const LAID_OUT_BYTES: usize =
     SIZE_LINE_BYTES + BLOCK_CHUNKS * (STORED_HEAD_BYTES + CHUNK_BYTES) + CHUNK_END.len();
 
-/// What the reader hands to a compressor.
+/// What the reader passes to a compressor.
 #[derive(Debug)]
 pub enum SourceBlock {
     /// Data.
     Data(BlockBuffer),
-    /// Data that the reader has already stored in frames.
+    /// Data that the reader has already put into frames without compression.
     Stored(StoredBlock),
     /// This many zero bytes.
     Zeros(u64),
-    /// Marks, among them holes and what the target keeps.
+    /// Marks, which include holes and runs that the target keeps.
     Marks(Vec<Mark>),
 }
 
-/// What a compressor hands to the sender: frames, as one chunk of the chunked coding.
+/// What a compressor passes to the sender: frames, as one chunk of the chunked coding.
 #[derive(Debug)]
 pub struct EncodedBlock {
     /// The bytes to send.
     pub wire: WireChunk,
-    /// Bytes of the stream that the frames stand for.
+    /// The number of bytes of the stream in the frames.
     pub logical_bytes: u64,
     /// How data was encoded; `None` for zeros and marks, for which there is no choice.
     pub mode: Option<BlockMode>,
-    /// How many of the logical bytes are compressed.
+    /// The number of logical bytes that are compressed.
     pub packed_bytes: u64,
 }
 
 /// The memory that holds a chunk.
 #[derive(Debug)]
 pub enum WireChunk {
-    /// Frames that were made of a block.
+    /// Frames that were encoded from a block.
     Made(ChunkBuffer),
     /// The block itself.
     Stored(StoredBlock),
@@ -64,14 +64,14 @@ impl WireChunk {
     }
 }
 
-/// The bytes of a block: pieces of 64 KiB, each with room for a frame's head in front of it.
+/// The bytes of a block: pieces of 64 KiB, each after space for the head of its frame.
 #[derive(Debug, Default)]
 pub struct BlockBuffer {
     bytes: Vec<u8>,
     used_bytes: usize,
 }
 
-/// A buffer that became one chunk of the chunked coding.
+/// A buffer that was turned into one chunk of the chunked coding.
 #[derive(Debug)]
 pub struct StoredBlock {
     buffer: BlockBuffer,
@@ -94,7 +94,7 @@ impl BlockBuffer {
         self.used_bytes == BLOCK_BYTES
     }
 
-    /// The unused part of the current 64 KiB; empty if the block is full.
+    /// The unused part of the current piece of 64 KiB; empty if the block is full.
     pub fn room(&mut self) -> &mut [u8] {
         // Recycled memory already has its length.
         self.bytes.resize(LAID_OUT_BYTES, 0);
@@ -103,18 +103,19 @@ impl BlockBuffer {
         &mut self.bytes[start..][..len]
     }
 
-    /// The first `len` bytes of the room were filled.
+    /// Marks the first `len` bytes of [`Self::room`] as filled.
     pub fn filled(&mut self, len: usize) {
         self.used_bytes += len;
     }
 
-    /// What it holds, in chunks of 64 KiB.
+    /// The data, in chunks of 64 KiB.
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.used_bytes.div_ceil(CHUNK_BYTES))
             .map(|index| &self.bytes[place(index)..][..self.length(index)])
     }
 
-    /// Makes frames of it in place. A block with a whole 64 KiB of zeros comes back: zeros have a shorter frame.
+    /// Turns the buffer into frames in place. Returns a block that contains a whole 64 KiB of zeros unchanged: zeros
+    /// have a shorter frame.
     pub fn store(mut self) -> Result<StoredBlock, Self> {
         let count = self.used_bytes.div_ceil(CHUNK_BYTES);
         if count == 0 || self.chunks().any(|chunk| chunk.len() == CHUNK_BYTES && is_zero(chunk)) {
@@ -132,7 +133,7 @@ impl BlockBuffer {
         Ok(StoredBlock { buffer: self, len: end + CHUNK_END.len() })
     }
 
-    /// Empties it for the next block; the memory stays.
+    /// Empties the buffer for the next block and keeps its memory.
     pub fn clear(&mut self) {
         self.used_bytes = 0;
     }
@@ -148,36 +149,36 @@ impl StoredBlock {
         &self.buffer.bytes[..self.len]
     }
 
-    /// Bytes of the stream that it stands for.
+    /// The number of bytes of the stream in the block.
     pub fn logical_bytes(&self) -> usize {
         self.buffer.len()
     }
 
-    /// The buffer that it was made of.
+    /// The buffer, for reuse.
     pub fn into_buffer(self) -> BlockBuffer {
         self.buffer
     }
 }
 
-/// Where the data of chunk `index` begins.
+/// The position of the data of chunk `index`.
 fn place(index: usize) -> usize {
     SIZE_LINE_BYTES + index * (STORED_HEAD_BYTES + CHUNK_BYTES) + STORED_HEAD_BYTES
 }
 
-/// A buffer that is one chunk of the chunked coding: size line, content, CRLF. It goes out in one piece without a copy.
+/// A buffer that is one chunk of the chunked coding: size line, content, CRLF. It is sent in one piece without a copy.
 #[derive(Debug, Default)]
 pub struct ChunkBuffer(Vec<u8>);
 
 impl ChunkBuffer {
-    /// Empties it and returns the vector to which the content is appended.
+    /// Empties the buffer and returns the vector for the content, which the caller appends.
     pub fn open(&mut self) -> &mut Vec<u8> {
         self.0.clear();
         self.0.resize(SIZE_LINE_BYTES, b'0');
         &mut self.0
     }
 
-    /// Writes the size line and the end. Without content there is nothing to send: an empty chunk would end the
-    /// body.
+    /// Writes the size line and the end of the chunk. Without content there is nothing to send, because an empty chunk
+    /// would end the body.
     pub fn seal(&mut self) {
         let len = self.0.len() - SIZE_LINE_BYTES;
         if len == 0 {
@@ -211,7 +212,7 @@ pub struct BufferPools {
 }
 
 impl BufferPools {
-    /// For `count` compressors.
+    /// Pools for `count` compressors.
     pub fn for_lanes(count: usize) -> Self {
         Self { blocks: Pool::for_lanes(count), chunks: Pool::for_lanes(count) }
     }
@@ -226,13 +227,13 @@ impl BufferPools {
         self.chunks.take()
     }
 
-    /// Takes back a block that was encoded.
+    /// Takes back the buffer of an encoded block.
     pub fn give_back(&self, mut block: BlockBuffer) {
         block.clear();
         self.blocks.give(block);
     }
 
-    /// Takes back a chunk that was sent.
+    /// Takes back the buffer of a chunk that was sent.
     pub fn sent(&self, wire: WireChunk) {
         match wire {
             WireChunk::Made(chunk) => self.chunks.give(chunk),

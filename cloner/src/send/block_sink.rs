@@ -1,4 +1,4 @@
-//! The first stage: cuts the stream into blocks, and computes the content's digests on the way.
+//! The first stage: splits the stream into blocks, and computes the digests of the content.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
@@ -19,19 +19,18 @@ use crate::stream::{FileRange, Purpose, Run, Sink};
 use crate::volume::page_cache::DropAfterRead;
 use crate::volume::raw::{shrank, unreadable};
 
-/// One message of zeros covers at most this much, so that its frames (3 KiB per 64 KiB) fit a
-/// buffer.
+/// The maximum number of zeros in one message, so that its frames (3 KiB per 64 KiB) fit into a buffer.
 const ZEROS_AT_ONCE_BYTES: u64 = 4 << 20;
 
-/// A target that understands holes gets a hole of a file as one from this length on: a block of most filesystems, so
-/// that a file keeps all of its holes.
+/// The minimum length of a hole that is sent as a hole, to a target that understands holes. It is one block of most
+/// filesystems, so that a file keeps all of its holes.
 const HOLE_LEAST_BYTES: u64 = 4 << 10;
 
-/// A longer hole is sent in parts, so that the target receives them while the digest of the rest is computed. The digest
-/// of one part takes 20 ms.
+/// A longer hole is sent in parts, so that the target receives parts while the digest of the rest is computed. The
+/// digest of one part takes 20 ms.
 const HOLE_AT_ONCE_BYTES: u64 = 64 << 40;
 
-/// The digests of the first segments, computed while they were sent. They outlive an attempt.
+/// The digests of the first segments, computed while they were sent. They are kept for later attempts.
 #[derive(Debug, Default)]
 pub struct ComputedDigests(Mutex<Vec<Digest>>);
 
@@ -41,12 +40,12 @@ impl ComputedDigests {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(index).copied()
     }
 
-    /// The digests of the first `count` segments, if previous attempts sent so many.
+    /// The digests of the first `count` segments, if previous attempts sent that many.
     pub fn first(&self, count: usize) -> Option<Vec<Digest>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(..count).map(<[Digest]>::to_vec)
     }
 
-    /// Remembers the digest of segment `index`, if that is the next one.
+    /// Stores the digest of segment `index`, if it is the next one.
     pub(super) fn set(&self, index: u64, digest: Digest) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if index == all.len() as u64 && all.len() < HELD_LIMIT {
@@ -55,24 +54,24 @@ impl ComputedDigests {
     }
 }
 
-/// What a [`BlockSink`] works with.
+/// What a [`BlockSink`] needs.
 #[derive(Clone, Copy)]
 pub struct BlockContext<'a> {
-    /// Tells which blocks are stored without compression: those become frames here.
+    /// Decides which blocks are stored without compression. The sink turns those into frames.
     pub compression_mode: &'a CompressionMode,
     /// Where buffers come from.
     pub buffers: &'a BufferPools,
-    /// Keeps the digests for the next attempt.
+    /// Keeps the digests for later attempts.
     pub computed: &'a ComputedDigests,
-    /// The target understands holes.
+    /// Whether the target understands holes.
     pub has_holes: bool,
     /// Counts what was read.
     pub progress: &'a Progress,
-    /// Ends the reading early.
+    /// Ends reading early.
     pub stop: &'a Stop,
 }
 
-/// Cuts the logical stream into blocks and hands them to the compressors.
+/// Splits the logical stream into blocks and passes them to the compressors.
 pub struct BlockSink<'a> {
     deal: Deal<SourceBlock>,
     context: BlockContext<'a>,
@@ -84,7 +83,7 @@ pub struct BlockSink<'a> {
 }
 
 impl<'a> BlockSink<'a> {
-    /// Blocks go to `deal`.
+    /// Makes a sink whose blocks go to `deal`.
     pub fn new(deal: Deal<SourceBlock>, context: BlockContext<'a>) -> Self {
         Self {
             deal,
@@ -96,7 +95,8 @@ impl<'a> BlockSink<'a> {
         }
     }
 
-    /// The target holds the first segments of an image, with these digests. Only before anything else.
+    /// Skips the first segments of an image, which the target holds and which have these digests. Must be the first
+    /// call.
     pub fn keep(&mut self, held: &[Digest], content_bytes: u64) -> Result<()> {
         for &digest in held {
             let left_bytes = content_bytes - self.segments.position_bytes();
@@ -110,21 +110,23 @@ impl<'a> BlockSink<'a> {
         self.send_marks(None)
     }
 
-    /// The same for a directory: its archive is made from the beginning, without the content in those segments.
+    /// Skips content of a directory in the same way. The archive is made from the beginning, but without the content in
+    /// these segments.
     pub fn pass_over(&mut self, held: &[Digest]) -> Result<()> {
         held.iter().for_each(|&digest| self.segments.known(digest, SEGMENT_BYTES));
         self.passing_bytes = self.segments.position_bytes();
         self.send_marks(None)
     }
 
-    /// How much of the next `len` bytes of content the target holds. It counts as passed over.
+    /// Returns how many of the next `len` bytes of content the target holds, and counts them as passed over.
     fn passed(&mut self, len: u64) -> u64 {
         let passed = len.min(self.passing_bytes);
         self.passing_bytes -= passed;
         passed
     }
 
-    /// Sends the rest, the digest of the whole content and the end. To be called only when the source was read to its end.
+    /// Sends the rest, the digest of the whole content, and the end. Must only be called when the source was read to
+    /// its end.
     pub fn finish(mut self) -> Result<()> {
         self.flush()?;
         let whole = self.segments.finish();
@@ -133,12 +135,12 @@ impl<'a> BlockSink<'a> {
         self.deal.end()
     }
 
-    /// Makes room in the buffer.
+    /// Ensures that the buffer has space.
     fn make_room(&mut self) -> Result<()> {
         if self.buffer.is_full() { self.flush() } else { Ok(()) }
     }
 
-    /// Sends what is in the buffer, and the digests of the segments that end in it.
+    /// Sends the content of the buffer, and the digests of the segments that end in it.
     fn flush(&mut self) -> Result<()> {
         Error::check(self.context.stop)?;
         if !self.buffer.is_empty() {
@@ -147,7 +149,7 @@ impl<'a> BlockSink<'a> {
             self.context.progress.add_read_bytes(len as u64);
             self.deal.send(match self.context.compression_mode.mode() {
                 BlockMode::Adaptive => SourceBlock::Data(data),
-                // While the data is in the processor's cache.
+                // Here the data is still in the processor's cache.
                 BlockMode::Stored => data.store().map_or_else(SourceBlock::Data, SourceBlock::Stored),
             })?;
         }
@@ -179,7 +181,7 @@ impl<'a> BlockSink<'a> {
         Ok(())
     }
 
-    /// A hole of the source.
+    /// Appends a hole of the source.
     fn append_hole(&mut self, len: u64) -> Result<()> {
         if !self.context.has_holes || len < HOLE_LEAST_BYTES {
             return self.append_zeros(len);
@@ -214,7 +216,7 @@ impl<'a> BlockSink<'a> {
         Ok(())
     }
 
-    /// Content that the archive represents in another way.
+    /// Adds content to the digest that the archive represents in another way.
     fn digest_bytes(&mut self, bytes: &[u8]) {
         let passed = usize::try_from(self.passed(bytes.len() as u64)).unwrap_or(usize::MAX);
         self.segments.data(&bytes[passed..]);
@@ -275,7 +277,7 @@ impl Sink for BlockSink<'_> {
     fn write(&mut self, purpose: Purpose, run: Run<'_>) -> Result<()> {
         match (purpose, run) {
             (Purpose::Archive, Run::Bytes(bytes)) => {
-                // Another file follows.
+                // The next file starts.
                 self.page_cache = DropAfterRead::default();
                 self.append(bytes)
             }

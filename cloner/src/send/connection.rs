@@ -1,6 +1,7 @@
 //! A connection to the target: sends one request and reads the answer, which may come at any time.
 //!
-//! The upload and the questions beside it use the same limits and faults, so that the same faults are retried in both.
+//! The upload and the questions during it have the same limits and report the same faults, so that both retry the same
+//! faults.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -17,21 +18,22 @@ use crate::send::request::Timeouts;
 use crate::send::source::Source;
 use crate::send::url::UploadUrl;
 
-/// How much of the text of an upload's answer is read: enough for a reason.
+/// The maximum number of bytes of an upload answer's text that are read: enough for a reason.
 const REASON_LIMIT_BYTES: usize = 2048;
 /// The longest answer to a question.
 const ANSWER_LIMIT_BYTES: usize = 64 << 10;
-/// Interim answers (1xx) to one request. One to `Expect`, and a few of a proxy, are usual.
+/// The maximum number of interim answers (1xx) to one request. One to `Expect`, and a few from a proxy, are usual.
 const INTERIM_LIMIT: usize = 16;
-/// How long an answer that has begun may take to arrive, and how long to look for one on a broken connection.
+/// How long an answer may take to arrive after its first byte, and how long to wait for an answer on a broken
+/// connection.
 pub(super) const EARLY_ANSWER: Duration = Duration::from_secs(5);
 
 /// How much of an answer's text is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TextNeeded {
-    /// The beginning. A text that is cut is still worth showing.
+    /// The beginning. A text that is cut is still useful in a message.
     Beginning,
-    /// All of it, within the limit of the whole answer.
+    /// All of the text, within the size limit of an answer.
     Whole,
 }
 
@@ -40,17 +42,17 @@ pub(super) struct Connection<'a> {
     conn: Conn,
     url: &'a UploadUrl,
     timeouts: Timeouts,
-    /// Bytes that arrived and are not parsed yet.
+    /// Bytes that arrived and were not parsed yet.
     received: Vec<u8>,
-    /// Interim answers so far.
+    /// The number of interim answers so far.
     interim: usize,
 }
 
 impl<'a> Connection<'a> {
     /// Connects and completes the handshake.
     ///
-    /// Errors: everything that may be different in a moment (nothing listens yet, the name is not known yet, a proxy
-    /// hangs up) is [`Kind::Unreachable`].
+    /// Errors: faults that may be temporary (nothing listens yet, the name is not known yet, a proxy hangs up) are
+    /// [`Kind::Unreachable`].
     pub(super) fn open(source: &'a Source, stop: &Stop) -> Result<Self> {
         let url = &source.url;
         let timeouts = source.timeouts;
@@ -70,14 +72,14 @@ impl<'a> Connection<'a> {
                 _ => error,
             }
         };
-        // Each connection takes the current keys: the clone may be older than the keys that it began with.
+        // Each connection uses the current keys: the clone may be older than the keys with which it started.
         let mut conn = Conn::client(socket, source.tls.current(), url.server_name()?, stop.clone())
             .map_err(unreachable)?;
         conn.handshake(timeouts.handshake).map_err(unreachable)?;
         Ok(Self { conn, url, timeouts, received: Vec::new(), interim: 0 })
     }
 
-    /// Closes the connection in good order.
+    /// Closes the connection cleanly.
     pub(super) fn close(self) {
         self.conn.close(self.timeouts.connect);
     }
@@ -87,7 +89,7 @@ impl<'a> Connection<'a> {
         self.conn.write_waits()
     }
 
-    /// Sends all of `bytes`, unless the target answers meanwhile: then its answer.
+    /// Sends all of `bytes`. If the target answers before that, returns its answer.
     pub(super) fn send(&mut self, mut bytes: &[u8]) -> Result<Option<Answer>> {
         let mut stall = StallTimeout::new(self.timeouts.stall);
         loop {
@@ -96,20 +98,20 @@ impl<'a> Connection<'a> {
                 Ok(WriteOutcome::Interrupted) => {}
                 Err(fault) => return self.answer_before(fault).map(Some),
             }
-            // Without a final answer the target still reads.
+            // Unless the answer is final, the target is still reading.
             if let Some(answer) = self.early_answer().map_err(|fault| explain(fault, self.url))? {
                 return Ok(Some(answer));
             }
         }
     }
 
-    /// Waits until a target that got `Expect: 100-continue` wants the body; `Some`: it answered instead.
+    /// Waits until a target that got `Expect: 100-continue` accepts the body. Returns `Some` if it answered instead.
     pub(super) fn go_ahead(&mut self) -> Result<Option<Answer>> {
         let wait = Wait::of(self.timeouts.handshake);
         self.next_answer(wait, TextNeeded::Beginning).map_err(|fault| explain(fault, self.url))
     }
 
-    /// The answer to an upload that was sent completely, or that broke.
+    /// The answer to an upload that was sent completely, or whose connection broke.
     pub(super) fn answer(&mut self, limit: Duration) -> Result<Answer> {
         self.read_answer(Wait::of(limit), TextNeeded::Beginning).map_err(|fault| explain(fault, self.url))
     }
@@ -129,7 +131,8 @@ impl<'a> Connection<'a> {
         answer.map_err(|fault| explain(fault, self.url))
     }
 
-    /// The answer of a target that answered and closed: it may still be in our socket. Else the failure of the write.
+    /// The answer of a target that answered and closed the connection: it may still be in the local socket buffer. If
+    /// there is none, the error of the write.
     fn answer_before(&mut self, fault: ConnError) -> Result<Answer> {
         let answer = match &fault {
             ConnError::HungUp(_) => self.read_answer(Wait::of(EARLY_ANSWER), TextNeeded::Beginning),
@@ -141,7 +144,7 @@ impl<'a> Connection<'a> {
         })
     }
 
-    /// An answer before the target has everything; `None` if there were only interim answers.
+    /// An answer that arrived before the target has everything; `None` if there were only interim answers.
     fn early_answer(&mut self) -> Result<Option<Answer>, ConnError> {
         let wait = Wait::of(EARLY_ANSWER);
         loop {
@@ -234,7 +237,7 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// A wait as a whole: neither interim answers nor single bytes prolong it.
+/// The limit of a whole wait. Neither interim answers nor single bytes extend it.
 #[derive(Debug, Clone, Copy)]
 struct Wait {
     limit: Duration,
@@ -250,7 +253,7 @@ impl Wait {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// Names the limit of the whole wait instead of that of the last read.
+    /// Reports the limit of the whole wait instead of that of the last read.
     fn explain(self, fault: ConnError) -> ConnError {
         match fault {
             ConnError::TimedOut(doing, _) => ConnError::TimedOut(doing, self.limit),

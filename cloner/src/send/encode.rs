@@ -1,4 +1,4 @@
-//! The compressors: the second stage. Each takes blocks from its lane and makes frames of them.
+//! The compressors: the second stage. Each takes blocks from its lane and turns them into frames.
 
 use crate::error::Result;
 use crate::pipeline::lanes::Lane;
@@ -32,7 +32,7 @@ pub fn run(
                 },
             },
             SourceBlock::Stored(stored) => match choose() {
-                // The mode has changed since the reader stored it.
+                // The mode has changed since the reader stored the block.
                 (mode, true) => {
                     made(stored.into_buffer(), mode, buffers, |chunk, out| encoder.encode(chunk, out))
                 }
@@ -54,7 +54,7 @@ pub fn run(
     })
 }
 
-/// Frames of `data`: `put` appends the frames of 64 KiB and returns how many bytes of them got smaller.
+/// Encodes `data`. `put` appends its frames of 64 KiB and returns how many bytes of them were compressed.
 fn made(
     data: BlockBuffer,
     mode: BlockMode,

@@ -4,9 +4,9 @@
 //! reader -> blocks -> compressors -> frames -> sender (the calling thread)
 //! ```
 //!
-//! [`send`] is the entry point. It opens and measures the volume once; [`negotiate`] asks the target for its capabilities
-//! and for what it already has; [`mod@pipeline`] runs the three stages over one or more connections; [`retry`] decides
-//! whether another attempt follows a failed one.
+//! [`send`] is the entry point. It opens and measures the volume once. [`negotiate`] asks the target for its
+//! capabilities and for the segments that it already holds. [`mod@pipeline`] runs the three stages over one or more
+//! connections. [`retry`] decides whether another attempt follows a failed one.
 
 pub mod answer;
 pub mod block;
@@ -39,8 +39,8 @@ use crate::send::source::Source;
 use crate::volume::Volume;
 use crate::volume::tree::read::plan::Options;
 
-/// Sends the volume and returns when the target has confirmed it: with a description of what the target could not keep,
-/// or `None`. Blocks; reports through `progress`; ends early when `stop` is set.
+/// Sends the volume. Returns when the target has confirmed it, with a description of what the target could not keep, or
+/// `None`. Blocks the calling thread, reports to `progress`, and ends early when `stop` is set.
 pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<String>> {
     progress.enter(Phase::Scan);
     let options = Options { sparse: !source.preallocation, attributes: true };
@@ -64,7 +64,7 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<
         let hope = Hope { resume: failure.can_resume, renewal: has_met && source.tls.can_renew() };
         let now = Instant::now();
         if let Some(bytes) = further(progress, furthest_bytes) {
-            // It got further than ever: the time for retries starts again.
+            // This attempt got further than any previous one: the time limit for retries restarts.
             furthest_bytes = bytes;
             pause = Pause::new(now, source.patience);
         }
@@ -79,21 +79,20 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<
     }
 }
 
-/// How far the target is, if that is at least a segment more than `furthest_bytes`: less is not kept for the next attempt.
-/// Whatever the target reports, it is never further than what was sent.
+/// The target's position, if it is at least one segment beyond `furthest_bytes`: less than a segment is not kept for
+/// the next attempt. The position is never beyond what was sent, whatever the target reports.
 fn further(progress: &Progress, furthest_bytes: u64) -> Option<u64> {
     let bytes = progress.durable_bytes()?.min(progress.sent_bytes());
     (bytes >= furthest_bytes.saturating_add(SEGMENT_BYTES)).then_some(bytes)
 }
 
-/// An attempt that failed.
 struct AttemptFailure {
     error: Error,
-    /// A broken connection is worth another attempt: nothing was sent, or the target can resume.
+    /// Whether another attempt is useful after a broken connection: nothing was sent, or the target can resume.
     can_resume: bool,
 }
 
-/// One attempt: returns what the target does not keep.
+/// Makes one attempt. Returns a description of what the target does not keep.
 fn attempt(
     source: &Source,
     volume: &Volume,
@@ -104,7 +103,7 @@ fn attempt(
 ) -> Result<Option<String>, AttemptFailure> {
     let peer = negotiate::negotiate(source, volume, computed, progress, stop)
         .map_err(|error| AttemptFailure { error, can_resume: true })?;
-    // Each end trusts the other.
+    // From here on, each end has accepted the other's certificate.
     *has_met = true;
     if let Some(total_bytes) = volume.stream_bytes(peer.capabilities.keeps_attributes) {
         progress.set_total_bytes(total_bytes);
@@ -113,13 +112,13 @@ fn attempt(
         .map_err(|error| AttemptFailure { error, can_resume: peer.capabilities.is_extended })?;
     Ok(match peer.capabilities.keeps_attributes {
         true => answer.strip_prefix(NOT_KEPT_PREFIX).map(ToOwned::to_owned),
-        // Attributes were not sent at all.
+        // The stream had no attributes at all.
         false => volume.only_in_attributes().map(ToString::to_string),
     })
 }
 
-/// The same error, and that our own certificate has expired where that may be the cause: the target only reports that it
-/// does not accept it.
+/// Adds to the error that the source's own certificate has expired, if that may be the cause: the target only reports
+/// that it does not accept the certificate.
 fn with_own_expiry(error: Error, source: &Source) -> Error {
     match source.tls.expiry_message() {
         Some(expired) if error.kind() == Kind::Identity => {

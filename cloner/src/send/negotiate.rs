@@ -1,4 +1,5 @@
-//! What the source finds out about the target before it sends: its capabilities, and what it already holds of this volume.
+//! What the source asks the target before it sends: the target's capabilities, and the segments of this volume that it
+//! already holds.
 
 use std::time::{Duration, Instant};
 
@@ -14,25 +15,26 @@ use crate::send::query::{self, ANSWER, Capabilities};
 use crate::send::source::Source;
 use crate::volume::Volume;
 
-/// The time, on average, for reading back a segment of 64 MiB of an image that the target holds: 4 MiB/s.
+/// The average time for reading back a segment of 64 MiB of an image on the target: 4 MiB/s.
 const SLOWEST_SEGMENT: Duration = Duration::from_secs(16);
-/// Questions about a directory: a target answers each of them, except the last, with 256 digests.
+/// The maximum number of questions about a directory. A target answers each of them, except the last, with 256 digests.
 const DIRECTORY_QUESTIONS: usize = HELD_LIMIT / 256 + 2;
 
-/// It may be a previous attempt at this clone, other content, or a device's zeros that no clone wrote.
+/// The content may be from a previous attempt at this clone, other content, or zeros of a device that no clone wrote.
 const COMPARING: &str = "comparing what is on the target's volume with the source";
 
 /// What the source knows about the target before it sends.
 #[derive(Debug, Default)]
 pub struct Negotiated {
-    /// What it can do.
+    /// What the target can do.
     pub capabilities: Capabilities,
-    /// The first segments of the content that the target holds and that equal those of the source.
+    /// The first segments of the content that the target holds and that are equal at the source.
     pub kept: Vec<Digest>,
 }
 
-/// Asks the target. The digests of what it holds are compared with those computed when it was sent, or, in a source that
-/// was itself restarted, with the volume as it is now: a target's claim alone never makes the source skip data.
+/// Asks the target. The digests of its segments are compared with those computed when the segments were sent. A source
+/// that was restarted itself compares them with the volume as it is now. The source never skips data only because the
+/// target claims to have it.
 pub fn negotiate(
     source: &Source,
     volume: &Volume,
@@ -56,13 +58,13 @@ pub fn negotiate(
     Ok(Negotiated { capabilities, kept })
 }
 
-/// What is left of the target's time for all its answers. The time in which the source itself reads does not count.
+/// The remaining time of the target for all its answers. The time in which the source itself reads does not count.
 struct AnswerBudget {
     left: Duration,
 }
 
 impl AnswerBudget {
-    /// Asks for digests, with a limit of at most `most`; `None` when the time is up.
+    /// Asks for digests with a time limit of at most `most`; `None` if the time is used up.
     fn ask(
         &mut self,
         most: Duration,
@@ -79,8 +81,8 @@ impl AnswerBudget {
     }
 }
 
-/// Segment by segment, so that nothing is read after the first one that differs. There are no more questions than
-/// segments, because each answer has at least one digest that is right.
+/// Compares one segment after the other, so that nothing is read after the first difference. There are at most as many
+/// questions as segments, because each answer has at least one matching digest.
 fn kept_of_image(
     source: &Source,
     volume: &Volume,
@@ -119,7 +121,7 @@ fn kept_of_image(
     }
 }
 
-/// All that the target holds, and then one pass over the source's directory: a tree cannot be read from its middle.
+/// Gets all digests of the target first, then reads the source's directory once: a tree cannot be read from its middle.
 fn kept_of_directory(
     source: &Source,
     volume: &Volume,
@@ -156,7 +158,7 @@ fn kept_of_directory(
     Ok(held)
 }
 
-/// Logs from which segment on everything is sent.
+/// Logs the segment from which on everything is sent.
 fn report_difference(segment: usize) {
     match segment {
         0 => log::info!("the target holds nothing of this clone: all of the source is sent"),
@@ -164,7 +166,7 @@ fn report_difference(segment: usize) {
     }
 }
 
-/// The target's capabilities. A target that does not understand the question gets the upload as CDI's would.
+/// The target's capabilities. A target that does not understand the question is treated like CDI's.
 fn target_capabilities(source: &Source, stop: &Stop) -> Result<Capabilities> {
     match query::capabilities(source, stop) {
         Err(error) if matches!(error.kind(), Kind::HungUp | Kind::Stalled | Kind::Damaged) => {

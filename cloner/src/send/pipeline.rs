@@ -1,4 +1,4 @@
-//! One attempt: connects, runs the three stages over that connection, and collects the result of each.
+//! One attempt: connects, runs the three stages over that connection, and collects their results.
 
 use std::sync::atomic::AtomicBool;
 use std::thread::{Builder, scope};
@@ -25,9 +25,9 @@ use crate::send::upload::SendContext;
 use crate::send::{encode, query, streams};
 use crate::volume::Volume;
 
-/// How often a target is asked for its progress: as often as the ticker runs.
+/// The interval at which a target is asked for its progress: that of the ticker.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
-/// The same for a target in this process: as often as a progress bar is drawn.
+/// The interval for a target in this process: that of the progress bar.
 const FOLLOW_PAUSE_IN_PROCESS: Duration = Duration::from_millis(100);
 
 /// Sends all of `volume` once. Returns the text of the target's answer.
@@ -51,7 +51,7 @@ pub fn run(
     let follower_stop = &stop.child();
     let outcome = scope(|scope| {
         let mut threads = Vec::new();
-        // The reader owns `deal`: when it ends, the compressors see it.
+        // The reader owns `deal`: when the reader ends, the compressors notice it.
         threads.push(Builder::new().name("reader".to_owned()).spawn_scoped(scope, move || {
             let context = BlockContext { compression_mode, buffers, computed, has_holes, progress, stop };
             read(volume, BlockSink::new(deal, context), peer, stop)
@@ -85,7 +85,7 @@ pub fn run(
         let request = request(source, volume, peer);
         let answer = streams::post(&mut connection, request, streams, &mut collect, throttle, context);
         follower_stop.cancel();
-        // So that the other stages end, too.
+        // This makes the other stages end, too.
         drop(collect);
         first_cause(answer, join(threads))
     });
@@ -95,7 +95,7 @@ pub fn run(
     outcome
 }
 
-/// Reads the volume into `blocks`, except the content of the first segments, which the target already has.
+/// Reads the volume into `blocks`, except the content of the first segments that the target already holds.
 fn read(volume: &Volume, mut blocks: BlockSink<'_>, peer: &Negotiated, stop: &Stop) -> Result<()> {
     match volume.certain_bytes() {
         Some(size_bytes) => blocks.keep(&peer.kept, size_bytes)?,
@@ -106,7 +106,7 @@ fn read(volume: &Volume, mut blocks: BlockSink<'_>, peer: &Negotiated, stop: &St
     blocks.finish()
 }
 
-/// What the target is told before the first byte.
+/// The request of this upload.
 fn request<'a>(source: &'a Source, volume: &Volume, peer: &Negotiated) -> Request<'a> {
     Request {
         url: &source.url,
@@ -118,8 +118,8 @@ fn request<'a>(source: &'a Source, volume: &Volume, peer: &Negotiated) -> Reques
     }
 }
 
-/// The follower: asks the target for its progress until `stop`, so that progress is what survives and not what was sent.
-/// A question without an answer is ignored: the upload itself finds out what is wrong.
+/// Asks the target for its progress until `stop` is set, so that progress counts the bytes that an interruption would
+/// not lose, and not the bytes that were sent. Ignores a missing answer: the upload itself detects what is wrong.
 fn follow(source: &Source, progress: &Progress, stop: &Stop) {
     let pause = if source.near.is_some() { FOLLOW_PAUSE_IN_PROCESS } else { FOLLOW_PAUSE };
     while stop.sleep(pause) {
@@ -136,7 +136,7 @@ fn follow(source: &Source, progress: &Progress, stop: &Stop) {
 }
 
 fn note(session: SessionStatus, progress: &Progress) {
-    // A target cannot have more than there is.
+    // The target cannot have more bytes than exist.
     let most_bytes = progress.total_bytes().unwrap_or_else(|| progress.read_bytes());
     if session.durable_bytes > most_bytes {
         log::debug!("the target reports {} of {most_bytes} bytes", session.durable_bytes);

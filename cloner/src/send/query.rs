@@ -1,4 +1,4 @@
-//! Small requests before and beside the upload: what the target can do, what it holds, how far it is
+//! Small requests before and during the upload: what the target can do, what it holds, and its progress
 //! (docs/protocol.md section 6).
 
 use std::time::Duration;
@@ -13,17 +13,17 @@ use crate::send::answer::{Answer, refused};
 use crate::send::connection::Connection;
 use crate::send::source::Source;
 
-/// A target that has to read a segment back from a slow disk answers within this time.
+/// The time limit for an answer. It is enough for a target that reads a segment back from a slow disk.
 pub(super) const ANSWER: Duration = Duration::from_secs(120);
 
 /// The target's capabilities, as it announces them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// It is Decant, and so knows holes, resuming and `/v1/session`. Any other target answers 404.
+    /// The target is Decant, and supports holes, resuming and `/v1/session`. Any other target answers 404.
     pub is_extended: bool,
-    /// It reads attributes from extended headers.
+    /// The target reads attributes from extended headers.
     pub keeps_attributes: bool,
-    /// It takes a clone over several connections.
+    /// The target supports a clone over several connections.
     pub has_streams: bool,
 }
 
@@ -41,15 +41,15 @@ pub fn capabilities(source: &Source, stop: &Stop) -> Result<Capabilities> {
     })
 }
 
-/// Asks the target what it is doing; `None` if it does not tell.
+/// Asks the target for its status; `None` if it does not report it.
 pub fn session(source: &Source, stop: &Stop) -> Result<Option<SessionStatus>> {
     let question = Question { method: "GET", path: SESSION_PATH, headers: "" };
     let answer = query(source, question, ANSWER, stop)?;
     Ok(if answer.status == 200 { SessionStatus::parse(&answer.text()) } else { None })
 }
 
-/// Digests of segments that the target holds, from segment `from` on, of a stream of `total_bytes` (if that is known):
-/// some of them, or none if it holds no more. The answer must be complete within `limit`.
+/// Digests of segments that the target holds, starting with segment `from`, for a stream of `total_bytes` (if known).
+/// Returns some of them, or none if the target holds no more. The answer must be complete within `limit`.
 pub fn held_segments(
     source: &Source,
     from: usize,
@@ -67,7 +67,7 @@ pub fn held_segments(
             let digests = text.lines().skip_while(|line| !line.is_empty()).skip(1);
             Ok(digests.map_while(|line| line.parse().ok()).collect())
         }
-        // It is still busy with the connection of a source that died: what it holds is not settled yet.
+        // The target is still busy with the connection of a source that died. Its segments are not final yet.
         503 => Err(refused(&answer)),
         _ => Ok(Vec::new()),
     }
@@ -81,7 +81,7 @@ struct Question<'a> {
     headers: &'a str,
 }
 
-/// Asks `question` on a connection of its own. The answer must be complete within `limit`.
+/// Sends `question` over a separate connection. The answer must be complete within `limit`.
 fn query(source: &Source, question: Question<'_>, limit: Duration, stop: &Stop) -> Result<Answer> {
     let Question { method, path, headers } = question;
     let request = format!(

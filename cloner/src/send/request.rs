@@ -9,14 +9,14 @@ use decant_shared::protocol::stream_id::StreamId;
 
 use crate::send::url::UploadUrl;
 
-/// How long each phase of an upload may make no progress.
+/// How long each phase of an upload may take without progress.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// Connecting to one address.
     pub connect: Duration,
     /// The TLS handshake.
     pub handshake: Duration,
-    /// A write that moves no byte. A target on a slow disk stops reading while it writes back.
+    /// A write that sends no byte. A target on a slow disk stops reading while it writes back.
     pub stall: Duration,
     /// From the last byte to the answer: the target syncs its disk in that time.
     pub answer: Duration,
@@ -36,7 +36,7 @@ impl Default for Timeouts {
 /// An upload, apart from its body.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// Where to.
+    /// Where the upload goes.
     pub url: &'a UploadUrl,
     /// What the stream is.
     pub content: ContentType,
@@ -56,7 +56,7 @@ impl Request<'_> {
         self.resume.is_some()
     }
 
-    /// Whether it leads other connections of the same clone.
+    /// Whether this upload leads other connections of the same clone.
     pub(super) fn leads(&self) -> bool {
         self.stream.is_some_and(StreamId::is_leader)
     }

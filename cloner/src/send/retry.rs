@@ -1,21 +1,21 @@
-//! Whether to try again: only where nothing is lost by it, and only for a while.
+//! Decides whether to retry: only if nothing is lost by it, and only for a limited time.
 
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind};
 
-/// The first pause; each following one is twice as long.
+/// The first pause. Each of the next ones is twice as long.
 const FIRST: Duration = Duration::from_millis(500);
-/// The longest pause. A target pod that becomes ready is noticed within it.
+/// The longest pause, which limits how late a target pod that becomes ready is noticed.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Why another attempt may succeed where this one failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hope {
-    /// A connection that broke: nothing was sent, or the target can resume.
+    /// A connection broke, and nothing was sent, or the target can resume.
     pub resume: bool,
-    /// The ends trusted each other before, and keys are renewed: one end may get its new keys a minute after the other,
-    /// because the kubelets of two nodes do not update them at the same time.
+    /// The ends trusted each other at first, and keys are renewed: one end may get its new keys a minute after the
+    /// other, because the kubelets of two nodes do not update them at the same time.
     pub renewal: bool,
 }
 
@@ -27,12 +27,12 @@ pub struct Pause {
 }
 
 impl Pause {
-    /// Pauses until `patience` after `now`.
+    /// Allows attempts until `patience` has passed after `now`.
     pub fn new(now: Instant, patience: Duration) -> Self {
         Self { deadline: now + patience, next: FIRST }
     }
 
-    /// How long to wait before another attempt after `error`; `None` when there must be none.
+    /// How long to wait after `error` before the next attempt; `None` if there must be none.
     pub fn before_next(&mut self, error: &Error, hope: Hope, now: Instant) -> Option<Duration> {
         let delay = self.next;
         if !is_worth_retrying(error.kind(), hope) || now + delay > self.deadline {
@@ -43,8 +43,8 @@ impl Pause {
     }
 }
 
-/// A target that is not listening yet, or is still busy with the connection of a source that died. Failures after data was
-/// sent are left to the caller's supervisor, unless the target can resume.
+/// True for a target that is not listening yet, or that is still busy with the connection of a source that died. After
+/// data was sent, a retry is left to the supervisor of the process, unless the target can resume.
 fn is_worth_retrying(kind: Kind, hope: Hope) -> bool {
     match kind {
         Kind::Unreachable | Kind::Refused(503) => true,

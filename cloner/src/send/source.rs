@@ -14,7 +14,7 @@ use crate::send::compression::Compression;
 use crate::send::request::Timeouts;
 use crate::send::url::UploadUrl;
 
-/// What to send, where to, and how.
+/// What to send, where, and how.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The device, file or directory to read.
@@ -25,22 +25,22 @@ pub struct Source {
     pub preallocation: bool,
     /// Where the target is.
     pub url: UploadUrl,
-    /// Our identity and the trusted authorities, for each new connection.
+    /// The identity of the source and the trusted authorities, for each new connection.
     pub tls: ReloadingConfig<ClientConfig>,
     /// Compressor threads.
     pub compress_threads: usize,
-    /// Which blocks they compress.
+    /// Which blocks are compressed.
     pub compression: Compression,
-    /// Bytes to expect when the volume has no size; for progress only.
+    /// Bytes to expect if the volume has no size. Only for progress.
     pub expected_bytes: Option<u64>,
     /// The limit on bandwidth, after compression.
     pub limit: Option<Rate>,
-    /// Connections that carry the clone together, if the target supports it and there is enough data.
+    /// The number of connections that carry the clone, if the target supports several and there is enough data.
     pub streams: usize,
-    /// How long to retry a target that is not there yet, or busy.
+    /// How long to retry while a target is busy or not reachable yet.
     pub patience: Duration,
     /// Limits for each phase of the upload.
     pub timeouts: Timeouts,
-    /// The target's counters, if it is in this process; otherwise the network is used.
+    /// The target's counters, if the target is in this process. Otherwise the source asks over the network.
     pub near: Option<Arc<Progress>>,
 }

@@ -1,5 +1,5 @@
 //! One clone over several connections: frames are dealt to them in turn, so that the target can restore their order
-//! without buffering what would come too early (docs/protocol.md section 6.5).
+//! without buffering frames that would arrive too early (docs/protocol.md section 6.5).
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,8 @@ use crate::send::throttle::{BlockSize, Throttle};
 use crate::send::upload::{SendContext, begin};
 use crate::volume::Volume;
 
-/// How many connections this clone gets: as many as are wanted, if the target supports it and each has a segment to carry.
+/// The number of connections of this clone: as many as requested, if the target supports it and there is a segment for
+/// each.
 pub(super) fn count(source: &Source, volume: &Volume, peer: &Negotiated) -> usize {
     if source.streams > 1 && !peer.capabilities.has_streams {
         log::info!("the target takes a clone over one connection only");
@@ -33,8 +34,8 @@ pub(super) fn count(source: &Source, volume: &Volume, peer: &Negotiated) -> usiz
     source.streams.min(worth).max(1)
 }
 
-/// Sends what `frames` yields over `count` connections, of which `first` is open already, and returns the text of the
-/// target's answer. Over a single connection the calling thread sends.
+/// Sends what `frames` yields over `count` connections, of which `first` is already open. Returns the text of the
+/// target's answer. The calling thread sends if there is only one connection.
 pub(super) fn post<'s>(
     first: &mut Connection<'s>,
     request: Request<'s>,
@@ -49,7 +50,7 @@ pub(super) fn post<'s>(
     log::info!("sending over {count} connections");
     let clone = RandomState::new().hash_one(Instant::now());
     let stream = |index| Request { stream: Some(StreamId { attempt: clone, index, count }), ..request };
-    // The target knows what the others belong to only when it has accepted this one.
+    // The target can assign the other connections to this clone only after it has accepted this one.
     let lead = begin(first, stream(0))?;
     let is_broken = AtomicBool::new(false);
     let context = SendContext { is_broken: &is_broken, ..context };
@@ -58,7 +59,7 @@ pub(super) fn post<'s>(
         let mut leading = None;
         let mut others = Vec::new();
         let mut lead = Some(lead);
-        // Each thread keeps its lane until it has set `is_broken`: a lane that closes makes all others end.
+        // Each thread keeps its lane until it has set `is_broken`, because a closed lane makes all other threads end.
         for (index, mut lane) in lanes.into_iter().enumerate() {
             let thread = Builder::new().name(format!("sender-{index}"));
             match lead.take() {
@@ -92,7 +93,7 @@ pub(super) fn post<'s>(
     })
 }
 
-/// Deals all blocks in turn, and the end to each connection.
+/// Deals all blocks in turn, then the end to each connection.
 fn deal_out(
     frames: &mut Collect<EncodedBlock>,
     mut deal: Deal<EncodedBlock>,
@@ -108,7 +109,7 @@ fn deal_out(
     deal.end()
 }
 
-/// Sends over a connection that follows the first one.
+/// Sends over a follower connection.
 fn follow_lead(
     request: Request<'_>,
     frames: &mut Collect<EncodedBlock>,
@@ -120,7 +121,7 @@ fn follow_lead(
     Ok(())
 }
 
-/// Lets the others know that this connection broke, before its lane closes.
+/// Notes that this connection broke, before its lane closes, so that the other connections can see it.
 fn note_failure<T>(result: Result<T>, is_broken: &AtomicBool) -> Result<T> {
     if result.as_ref().is_err_and(|error| error.kind() != Kind::Neighbour) {
         is_broken.store(true, Ordering::Release);
@@ -128,7 +129,7 @@ fn note_failure<T>(result: Result<T>, is_broken: &AtomicBool) -> Result<T> {
     result
 }
 
-/// Ends all connections. If one of them broke, the target gets a moment to answer on the first one why.
+/// Ends all connections. If one of them broke, the target gets a moment to answer the reason on the first one.
 fn give_up<T>(leading: &ScopedJoinHandle<'_, T>, context: SendContext<'_>) {
     let deadline = Instant::now() + EARLY_ANSWER;
     while context.is_broken.load(Ordering::Acquire) && !leading.is_finished() && Instant::now() < deadline {

@@ -1,5 +1,5 @@
-//! When the next frames go out, and how later ones are encoded: the bandwidth limit and the rate monitor, at the place
-//! where all frames of a clone pass in order.
+//! Decides when the next frames are sent, and reports to the rate monitor, which decides how later blocks are encoded.
+//! All frames of a clone pass here in order.
 
 use std::time::{Duration, Instant};
 
@@ -9,20 +9,20 @@ use decant_shared::protocol::units::Rate;
 use crate::send::block::EncodedBlock;
 use crate::send::compression::{BlockMode, CompressionMode, RateMonitor};
 
-/// How much may be caught up after a pause that the sender did not cause: enough for a scheduler's hiccups, too little
-/// to be a visible burst on the wire.
+/// How much time may be caught up after a pause that the sender did not cause: enough for scheduler delays, too little
+/// for a visible burst on the wire.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
-/// Sees every block of frames on its way out.
+/// Sees every block of frames when it is sent.
 pub struct Throttle<'a> {
     rate_limiter: RateLimiter,
     monitor: Option<RateMonitor<'a>>,
-    /// When the previous block was gone.
+    /// The time when the previous block was sent.
     previous: Instant,
 }
 
 impl<'a> Throttle<'a> {
-    /// Keeps to `limit`, and reports what goes out over `connections` to `compression_mode`.
+    /// Limits the rate to `limit`, and reports what is sent over `connections` to `compression_mode`.
     pub fn new(limit: Option<Rate>, compression_mode: &'a CompressionMode, connections: usize) -> Self {
         Self {
             rate_limiter: RateLimiter { limit, due: None },
@@ -31,7 +31,7 @@ impl<'a> Throttle<'a> {
         }
     }
 
-    /// Waits until `block` may go out. Returns early on a stop.
+    /// Waits until `block` may be sent. Returns early on a stop.
     pub fn wait(&mut self, block: &EncodedBlock, stop: &Stop) {
         let pause = self.rate_limiter.pause(block.wire.as_bytes().len(), Instant::now());
         if !pause.is_zero() {
@@ -39,7 +39,7 @@ impl<'a> Throttle<'a> {
         }
     }
 
-    /// A block is gone.
+    /// Notes that a block was sent.
     pub fn sent(&mut self, block: BlockSize) {
         let took = self.previous.elapsed();
         self.previous += took;
@@ -49,7 +49,7 @@ impl<'a> Throttle<'a> {
     }
 }
 
-/// What the throttle has to know of a block that is gone.
+/// What the throttle needs to know about a block that was sent.
 #[derive(Clone, Copy)]
 pub struct BlockSize {
     mode: Option<BlockMode>,
@@ -65,16 +65,16 @@ impl BlockSize {
     }
 }
 
-/// Keeps a sender to a rate. Without a limit it never waits.
+/// Limits the rate of a sender. Without a limit it never waits.
 #[derive(Debug)]
 struct RateLimiter {
     limit: Option<Rate>,
-    /// When everything that was sent so far should have left.
+    /// The time when everything that was sent so far should have left.
     due: Option<Instant>,
 }
 
 impl RateLimiter {
-    /// How long to wait before `bytes` more.
+    /// How long to wait before the next `bytes` are sent.
     fn pause(&mut self, bytes: usize, now: Instant) -> Duration {
         let Some(Rate(bytes_per_sec)) = self.limit else { return Duration::ZERO };
         let due = self.due.map_or(now, |due| due.max(now.checked_sub(CATCH_UP).unwrap_or(now)));
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(rate_limiter.pause(1000, late), Duration::from_millis(900));
     }
 
-    /// A clock of its own, in which each block also takes a millisecond for something else.
+    /// Uses a simulated clock, in which each block also takes a millisecond for something else.
     #[test]
     fn a_limit_is_held_within_five_percent_over_ten_seconds() {
         let mut rate_limiter = limited(2 << 20);
@@ -139,7 +139,7 @@ mod tests {
             for block in &blocks {
                 now += rate_limiter.pause(*block, now);
             }
-            // The last block leaves after that.
+            // The last block is sent after that.
             let before: usize = blocks[..blocks.len() - 1].iter().sum();
             let seconds = (now - start).as_secs_f64();
             let expected = before as f64 / rate as f64;

@@ -1,8 +1,8 @@
 //! The upload: the third stage. One HTTP/1.1 POST, chunked, on TLS (docs/protocol.md section 1.8).
 //!
-//! Hand-written because the answer matters more than the request: a target may answer at any time (401, 503, 409
-//! with the body unsent, 400 when its disk is full). The user has to see that answer, and not the broken pipe that follows
-//! it. docs/decisions/0002 compares this with an HTTP library.
+//! This is hand-written because the answer matters more than the request: a target may answer at any time (401, 503, or
+//! 409 while the body is unsent, 400 when its disk is full). The user must see that answer, and not the broken pipe
+//! that follows it. docs/decisions/0002 compares this with an HTTP library.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,17 +22,17 @@ use crate::send::throttle::{BlockSize, Throttle};
 use crate::snappy::STREAM_IDENTIFIER;
 use crate::snappy::mark::Mark;
 
-/// A request whose head was sent and that the target has not refused.
+/// An upload whose head was sent and that the target has not refused.
 pub(super) struct Upload<'c, 's> {
     connection: &'c mut Connection<'s>,
     request: Request<'s>,
-    /// The answer of a target that answered before it had everything.
+    /// The answer of a target that answered before it received everything.
     early: Option<Answer>,
-    /// The turns that end on this connection, where a clone has several.
+    /// The turns that end on this connection, if the clone has several.
     turns: Option<Turns>,
 }
 
-/// Numbers the turns of one of several connections.
+/// Counts the turns of one of several connections.
 struct Turns {
     next: u64,
     step: u64,
@@ -41,15 +41,15 @@ struct Turns {
 /// What all connections of an attempt share.
 #[derive(Clone, Copy)]
 pub(super) struct SendContext<'a> {
-    /// What is sent, and where to.
+    /// What is sent, and where.
     pub(super) source: &'a Source,
-    /// Learns when the socket is full.
+    /// Is notified when the socket is full.
     pub(super) compression_mode: &'a CompressionMode,
     /// Takes buffers back.
     pub(super) buffers: &'a BufferPools,
     /// Counts what was sent.
     pub(super) progress: &'a Progress,
-    /// Another connection of this clone broke.
+    /// Whether another connection of this clone broke.
     pub(super) is_broken: &'a AtomicBool,
     /// Ends the clone early.
     pub(super) stop: &'a Stop,
@@ -59,7 +59,7 @@ pub(super) struct SendContext<'a> {
 
 /// Sends the head of `request`. A connection that leads others waits until the target accepts it.
 ///
-/// Errors: as those of [`Upload::run`].
+/// Errors: as for [`Upload::run`].
 pub(super) fn begin<'c, 's>(
     connection: &'c mut Connection<'s>,
     request: Request<'s>,
@@ -82,10 +82,10 @@ pub(super) fn begin<'c, 's>(
 }
 
 impl Upload<'_, '_> {
-    /// Sends everything that `frames` yields and returns when the target has answered 2xx: with the text of its answer.
+    /// Sends everything that `frames` yields. Returns the text of the answer when the target has answered 2xx.
     ///
-    /// Errors: [`Kind::Refused`](crate::error::Kind::Refused) with the target's reason, `Kind::Stalled`, `Kind::HungUp`,
-    /// `Kind::Identity` when the target rejects our certificate after the handshake.
+    /// Errors: [`Kind::Refused`](crate::error::Kind::Refused) with the target's reason, `Kind::Stalled`,
+    /// `Kind::HungUp`, and `Kind::Identity` if the target rejects the source's certificate after the handshake.
     pub(super) fn run(
         mut self,
         frames: &mut Collect<EncodedBlock>,
@@ -125,7 +125,7 @@ impl Upload<'_, '_> {
         }
     }
 
-    /// Sends frames and, where there are several connections, the mark that ends the turn.
+    /// Sends frames. If there are several connections, also sends the mark that ends the turn.
     fn send(&mut self, wire: &WireChunk, compression_mode: &CompressionMode) -> Result<Option<Answer>> {
         let waits = self.connection.waits();
         let mut early = self.connection.send(wire.as_bytes())?;
@@ -144,8 +144,8 @@ impl Upload<'_, '_> {
         Ok(early)
     }
 
-    /// The frames ended without an end. If another connection of this clone broke, the target may answer on this one why;
-    /// otherwise the failure is `error`.
+    /// Finds the reason why the frames ended without an end. If another connection of this clone broke, the target may
+    /// give the reason on this one. Otherwise the failure is `error`.
     fn reason_for(&mut self, error: Error, is_broken: &AtomicBool) -> Result<Answer> {
         if !self.request.leads() || !is_broken.load(Ordering::Acquire) {
             return Err(error);

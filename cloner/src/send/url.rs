@@ -1,4 +1,4 @@
-//! `UPLOAD_URL`: where the source posts to. Why it is parsed here and not by a library: docs/dependencies.md.
+//! `UPLOAD_URL`: the address to which the source posts. docs/dependencies.md explains why no library parses it.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 pub struct UploadUrl {
     /// Host name or address, without brackets.
     pub host: String,
-    /// Port; 8443 is not assumed, `https` means 443.
+    /// The port. Without a port, `https` means 443; 8443 is not assumed.
     pub port: u16,
     /// Path and query.
     pub path: String,
@@ -58,7 +58,7 @@ impl UploadUrl {
         }
     }
 
-    /// The name that the target's certificate has to prove.
+    /// The name that the target's certificate must contain.
     pub fn server_name(&self) -> Result<ServerName<'static>> {
         ServerName::try_from(self.host.clone()).map_err(|e| Error::usage(format!("{}: {e}", self.host)))
     }

@@ -10,10 +10,10 @@ use crate::snappy::{BLOCK_BYTES, CHUNK_BYTES, CHUNK_HEAD_BYTES, STORED, masked_c
 use crate::stream::Piece;
 use crate::zeros::is_zero;
 
-/// A run of logical bytes, and where they are.
+/// A run of logical bytes, and where its bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum DecodedRun {
-    /// In the pack: they were not compressed.
+    /// In the pack, because the frame stores them uncompressed.
     Stored(Range<usize>),
     /// In the buffer of decompressed bytes.
     Decompressed(Range<usize>),
@@ -63,7 +63,7 @@ impl DecodedBatch {
         })
     }
 
-    /// The pack's buffer, emptied, for the next pack.
+    /// The buffer of the pack, emptied, for the next pack.
     pub fn reclaim_pack(&mut self) -> Pack {
         let mut pack = std::mem::take(&mut self.pack);
         pack.clear();
@@ -97,7 +97,7 @@ impl DecodedBatch {
 /// Decompresses packs and checks every CRC.
 pub struct Decoder {
     codec: snap::raw::Decoder,
-    /// The frame that this peer uses for 64 KiB of zeros, after the first one was seen. Encoders differ.
+    /// The frame in which this peer sends 64 KiB of zeros, once the first one was seen. Encoders differ.
     learned_zero_frame: Vec<u8>,
 }
 
@@ -108,7 +108,7 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Decodes `pack` into `batch` and drops the previous content of `batch`.
+    /// Decodes `pack` into `batch`. Replaces the previous content of `batch`.
     pub fn decode(&mut self, pack: Pack, batch: &mut DecodedBatch) -> Result<()> {
         batch.pack = pack;
         batch.runs.clear();
@@ -131,7 +131,7 @@ impl Decoder {
         if may_be_mark(frame[0], frame.len() - CHUNK_HEAD_BYTES) {
             match Mark::parse(frame)? {
                 Some(Mark::Hole(len)) => batch.push_zeros(len)?,
-                // The code that put the turns of several connections into order has handled it.
+                // An earlier stage handled it when it put the packs of several connections into order.
                 Some(Mark::Turn(_)) | None => {}
                 Some(mark) => batch.runs.push(DecodedRun::Mark(mark)),
             }
@@ -171,7 +171,7 @@ fn frame_end(bytes: &[u8], start: usize) -> Result<usize> {
     let head = bytes.get(start..start + CHUNK_HEAD_BYTES + 4);
     let len = head.map(|h| usize::from(h[1]) | usize::from(h[2]) << 8 | usize::from(h[3]) << 16);
     let end = len.map(|len| start + CHUNK_HEAD_BYTES + len);
-    // The body of a data frame begins with a CRC of 4 bytes, that of a mark with 4 magic bytes.
+    // The body of a data frame starts with a CRC of 4 bytes, the body of a mark with 4 magic bytes.
     end.filter(|&end| end <= bytes.len() && end >= start + CHUNK_HEAD_BYTES + 4)
         .ok_or_else(|| Error::damaged("a frame does not fit its pack"))
 }
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_zero_frame_of_another_encoder_is_learned() {
-        // Not Decant's own zero frame: zeros as stored bytes.
+        // A zero frame unlike Decant's own: the zeros are stored uncompressed.
         let mut stored = vec![STORED, 4, 0, 1];
         stored.extend(masked_crc(&[0; CHUNK_BYTES]).to_le_bytes());
         stored.extend([0; CHUNK_BYTES]);

@@ -5,24 +5,25 @@ use std::sync::LazyLock;
 use crate::snappy::{CHUNK_BYTES, COMPRESSED, STORED, STORED_HEAD_BYTES, masked_crc};
 use crate::zeros::{ZEROS, is_zero};
 
-/// How much of a chunk is tried after a chunk that could not be compressed.
+/// The number of bytes of a chunk that are tried if the previous chunk could not be compressed.
 const SAMPLE_BYTES: usize = 4 << 10;
-/// After this many chunks that were decided by a sample, one is tried as a whole: a sample does not show repetitions over longer
-/// distances.
+/// After this many chunks whose encoding a sample decided, a chunk is tried as a whole: a sample does not show
+/// repetitions over longer distances.
 const SAMPLED_IN_A_ROW: u32 = 15;
 
-/// The frame of 64 KiB of zeros as this crate's encoder makes it.
+/// A frame of 64 KiB of zeros, as this encoder makes it.
 pub(crate) static ZERO_FRAME: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut frame = Vec::new();
     Encoder::default().compress_chunk(&ZEROS[..CHUNK_BYTES], &mut frame);
     frame
 });
 
-/// Encodes frames. Keeps the table and the buffer of the codec between calls, and what it learned about the data.
+/// Encodes frames. Keeps the table and the buffer of the codec, and what it learned about the data, between calls.
 pub struct Encoder {
     codec: snap::raw::Encoder,
     packed: Vec<u8>,
-    /// How many more chunks are decided by a sample. Not zero if the last one that was tried as a whole saved too little.
+    /// The number of further chunks whose encoding a sample decides. Not zero if the last chunk that was tried as a
+    /// whole saved too little.
     samples_left: u32,
 }
 
@@ -34,13 +35,13 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// Appends the frames of `data` to `out`: one per 64 KiB, and those of zeros without the codec. Returns how many bytes of
-    /// `data` were compressed.
+    /// Appends the frames of `data` to `out`, one per 64 KiB. Frames of zeros do not need the codec. Returns how many
+    /// bytes of `data` were compressed.
     pub fn encode(&mut self, data: &[u8], out: &mut Vec<u8>) -> u64 {
         chunks(data, out, |chunk, out| self.compress_chunk(chunk, out))
     }
 
-    /// Appends the frames of `data` to `out` and compresses only zeros. Returns how many bytes those are.
+    /// Appends the frames of `data` to `out`, and compresses only zeros. Returns the number of these zeros.
     pub fn store(data: &[u8], out: &mut Vec<u8>) -> u64 {
         chunks(data, out, |chunk, out| {
             put_frame(STORED, chunk, chunk, out);
@@ -59,8 +60,8 @@ impl Encoder {
         }
     }
 
-    /// Appends one frame: compressed, or stored if compression saves less than an eighth, like the writers of Go and of the
-    /// `snap` crate. Returns whether it is compressed.
+    /// Appends one frame: compressed, or stored if compression saves less than an eighth. Go's writer and that of the
+    /// `snap` crate use the same rule. Returns whether the frame is compressed.
     pub(super) fn compress_chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> bool {
         let packed_bytes = self.packed_bytes(chunk);
         match packed_bytes {
@@ -70,7 +71,7 @@ impl Encoder {
         packed_bytes.is_some()
     }
 
-    /// Compresses `chunk` into the buffer and returns the compressed length; `None` if it saves too little.
+    /// Compresses `chunk` into the buffer. Returns the compressed length; `None` if compression saves too little.
     fn packed_bytes(&mut self, chunk: &[u8]) -> Option<usize> {
         if self.samples_left > 0 && chunk.len() > SAMPLE_BYTES {
             self.samples_left -= 1;
@@ -93,12 +94,12 @@ impl Encoder {
     }
 }
 
-/// The bytes before `chunk` in a frame that stores it.
+/// The bytes that precede `chunk` in a frame that stores it.
 pub fn stored_head(chunk: &[u8]) -> [u8; STORED_HEAD_BYTES] {
     head(STORED, chunk, chunk.len())
 }
 
-/// The head and the CRC of a frame of `chunk` whose body has `body_bytes` bytes.
+/// The head and the CRC of a frame of `chunk`. The body has `body_bytes` bytes.
 fn head(kind: u8, chunk: &[u8], body_bytes: usize) -> [u8; STORED_HEAD_BYTES] {
     let [a, b, c, _] = u32::try_from(body_bytes + 4).unwrap_or(u32::MAX).to_le_bytes();
     let [d, e, f, g] = masked_crc(chunk).to_le_bytes();
@@ -110,8 +111,8 @@ fn put_frame(kind: u8, chunk: &[u8], body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(body);
 }
 
-/// Appends a frame for each chunk of `data`. `put` makes it unless the chunk is zeros, and returns whether it is compressed.
-/// Returns how many bytes of `data` were compressed.
+/// Appends a frame for each chunk of `data`. For a chunk that is not zeros, `put` makes the frame and returns whether
+/// it is compressed. Returns how many bytes of `data` were compressed.
 fn chunks(data: &[u8], out: &mut Vec<u8>, mut put: impl FnMut(&[u8], &mut Vec<u8>) -> bool) -> u64 {
     let mut packed_bytes = 0;
     for chunk in data.chunks(CHUNK_BYTES) {
@@ -134,7 +135,7 @@ mod tests {
     use proptest::prelude::*;
     use std::io::{Read, Write};
 
-    /// What the `snap` crate decodes from the frames.
+    /// The content of the frames, as the `snap` crate decodes it.
     fn judge(frames: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let stream = [STREAM_IDENTIFIER.as_slice(), frames].concat();
@@ -198,7 +199,7 @@ mod tests {
 
     #[test]
     fn repetitions_that_no_sample_shows_are_found_soon() {
-        // 24 KiB of noise, repeated: a sample of 4 KiB only sees noise.
+        // 24 KiB of noise, repeated. A sample of 4 KiB sees only noise.
         let data = noise(24 << 10, 1).repeat(64);
         let mut encoder = Encoder::default();
         let mut frames = Vec::new();

@@ -1,35 +1,36 @@
-//! Marks: what Decant adds to a snappy stream, in chunks that every other reader skips (types 0x80 to 0xfd).
+//! Marks: Decant's additions to a snappy stream, in chunks that every other reader skips (types 0x80 to 0xfd).
 //!
-//! A receiver may skip digests. Holes and kept runs replace logical bytes, so they are only sent to a receiver that has
-//! announced that it knows them (docs/protocol.md section 6).
+//! A receiver may skip digests. Holes and kept runs replace logical bytes, so they are sent only to a receiver that
+//! announced support for them (docs/protocol.md section 6).
 
 use crate::digest::{ContentDigest, Digest};
 use crate::error::{Error, Result};
 use crate::snappy::CHUNK_HEAD_BYTES;
 
-/// The first chunk type of a mark. The other types follow it.
+/// The first chunk type of a mark. The other types follow in sequence.
 const FIRST_TYPE: u8 = 0xd0;
 const LAST_TYPE: u8 = 0xd4;
-/// The chunk type of [`Mark::Turn`]. The splitter recognizes the end of a turn by it.
+/// The chunk type of [`Mark::Turn`], by which the splitter recognizes the end of a turn.
 pub const TURN_TYPE: u8 = 0xd4;
-/// The first bytes of a mark's body. Chunks of these types without it are from another program and are skipped.
+/// The first bytes of a mark's body. A chunk of the same type without them comes from another program and is skipped.
 const MAGIC: &[u8; 4] = b"DcNt";
 /// The longest body of a mark.
 pub const MARK_LIMIT_BYTES: usize = 64;
 
-/// One mark.
+/// An item that Decant adds to a snappy stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// The digest of the segment with this index, after its last byte. Segments of zeros have none.
+    /// The digest of the segment with this index. It comes after the last byte of the segment. Segments of zeros have
+    /// none.
     Segment(u64, Digest),
-    /// The digest of the whole content, at the end of the stream.
+    /// The digest of the whole content. It comes at the end of the stream.
     Content(ContentDigest),
     /// This many zeros.
     Hole(u64),
     /// This many bytes, in whole segments, that the receiver already holds.
     Kept(u64),
-    /// The end of the turn with this number: the next connection carries what follows in the logical stream. Only if a clone has
-    /// several connections.
+    /// The end of the turn with this number: the next connection carries the bytes that follow in the logical stream.
+    /// Only used if a clone has several connections.
     Turn(u64),
 }
 
@@ -68,7 +69,7 @@ impl Mark {
         out[start..start + 2].copy_from_slice(&[FIRST_TYPE + kind, len]);
     }
 
-    /// Parses a chunk with its head. `None`: a chunk of another program, to be skipped.
+    /// Parses a chunk with its head. `None` for a chunk of another program, which is to be skipped.
     pub fn parse(chunk: &[u8]) -> Result<Option<Self>> {
         let (head, body) = chunk.split_at_checked(CHUNK_HEAD_BYTES).unwrap_or((chunk, &[]));
         let (Some(&kind), Some(body)) = (head.first(), body.strip_prefix(MAGIC)) else { return Ok(None) };

@@ -1,7 +1,7 @@
-//! Snappy framing (google/snappy, `framing_format.txt`; docs/protocol.md section 1.9). It works on single chunks, so that they can be
-//! compressed and decompressed in parallel, and zeros need no codec.
+//! Snappy framing (google/snappy, `framing_format.txt`; docs/protocol.md section 1.9). Each chunk is encoded and
+//! decoded alone, so that chunks can be compressed and decompressed in parallel, and zeros need no codec.
 //!
-//! The format has no length and no end mark. The last chunk of the HTTP body proves that a stream is complete.
+//! The format has no length and no end mark. The last chunk of the HTTP body shows that a stream is complete.
 
 pub mod decode;
 pub mod encode;
@@ -11,15 +11,15 @@ pub mod split;
 /// The first chunk of every stream.
 pub const STREAM_IDENTIFIER: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
 
-/// The most logical bytes in a chunk.
+/// The maximum number of logical bytes in a chunk.
 pub const CHUNK_BYTES: usize = 64 << 10;
-/// Chunks in a block: the unit that travels between threads. 256 KiB cost no more CPU per byte than 1 MiB
-/// (docs/decisions/0001) and a quarter of the memory, of which there are a few dozen in flight.
+/// The number of chunks in a block, the unit that is passed between threads. Blocks of 256 KiB need no more CPU per
+/// byte than blocks of 1 MiB (docs/decisions/0001), and a quarter of the memory. A few dozen blocks are in flight.
 pub const BLOCK_CHUNKS: usize = 4;
-/// The most logical bytes in a block.
+/// The maximum number of logical bytes in a block.
 pub const BLOCK_BYTES: usize = BLOCK_CHUNKS * CHUNK_BYTES;
 
-/// Longest body of a data chunk: CRC and the worst case of compressing 64 KiB.
+/// The maximum length of the body of a data chunk: the CRC, and 64 KiB in the worst case of compression.
 pub const DATA_CHUNK_LIMIT_BYTES: usize = 4 + 76_490;
 /// Bytes before a chunk's body: type and length.
 pub const CHUNK_HEAD_BYTES: usize = 4;

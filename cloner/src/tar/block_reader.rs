@@ -1,4 +1,4 @@
-//! Reads an archive block by block, counts the bytes, and recognizes the end mark.
+//! Reads an archive block by block, counts its bytes, and recognizes the end mark.
 
 use crate::attributes::name::shown;
 use crate::error::{Error, Result};
@@ -6,10 +6,9 @@ use crate::stream::{Piece, Pull};
 use crate::tar::field::{BLOCK_LEN, checksum_is_right};
 use crate::zeros::is_zero;
 
-/// How much padding is skipped in one step.
+/// The maximum number of bytes of padding that are skipped in one step.
 const DRAIN_BYTES: u64 = u64::MAX;
 
-/// A block.
 pub(crate) type TarBlock = [u8; BLOCK_LEN];
 
 /// Reads blocks from a stream.
@@ -20,7 +19,6 @@ pub(crate) struct BlockReader<'a, P: ?Sized> {
 }
 
 impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
-    /// Reads from `pull`.
     pub(crate) fn new(pull: &'a mut P) -> Self {
         Self { pull, position: 0 }
     }
@@ -30,8 +28,8 @@ impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
         self.position
     }
 
-    /// The next header, with a correct checksum; `None` at the end of the archive. `last_name` is the previous member, for
-    /// messages.
+    /// The next header, with a correct checksum; `None` at the end of the archive. `last_name` is the name of the
+    /// previous member, for messages.
     pub(crate) fn next_header(&mut self, last_name: &[u8]) -> Result<Option<TarBlock>> {
         let start = self.position;
         let bad = |what: &str| match start {
@@ -59,7 +57,7 @@ impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
         Ok(Some(block))
     }
 
-    /// Fills `buf` with a part of a member's headers.
+    /// Fills `buf` with a part of the headers of a member.
     pub(crate) fn fill_all(&mut self, buf: &mut [u8]) -> Result<()> {
         if self.fill(buf)? == buf.len() {
             return Ok(());

@@ -1,9 +1,9 @@
-//! The content of a directory, as its digest covers it, independent of the archive format.
+//! The content of a directory as its digest covers it, independent of the archive format.
 //!
-//! It consists of the entries in the order of the archive (docs/protocol.md section 1.10): for each a record, and for a regular file its bytes,
-//! holes as zeros. A record contains the type of the entry, its name below the directory, the target of a link and the size of
-//! a file. It does not contain owners, modes, times and attributes: a target may not be permitted to keep them, and reports
-//! that.
+//! It consists of the entries in the order of the archive (docs/protocol.md section 1.10): a record for each entry, and
+//! after the record of a regular file its bytes, with holes as zeros. A record contains the type of the entry, its name
+//! below the directory, the target of a link and the size of a file. It does not contain owners, modes, times and
+//! attributes: a target may not be permitted to keep them, and reports that separately.
 
 use crate::tar::entry::{Entry, EntryKind};
 

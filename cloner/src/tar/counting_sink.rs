@@ -1,9 +1,9 @@
-//! Counting the bytes that go into the stream.
+//! Counts the bytes that go into the stream.
 
 use crate::error::{Error, Kind, Result};
 use crate::stream::{Purpose, Run, Sink};
 
-/// Counts the bytes that go into a sink. Without a sink the bytes go nowhere.
+/// Counts the bytes that go into a sink. Without a sink the bytes are dropped.
 pub(crate) struct CountingSink<'a> {
     sink: Option<&'a mut dyn Sink>,
     bytes: u64,
@@ -14,7 +14,7 @@ impl<'a> CountingSink<'a> {
         Self { sink, bytes: 0 }
     }
 
-    /// How many bytes went in so far.
+    /// The number of bytes so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -33,7 +33,7 @@ impl<'a> CountingSink<'a> {
         self.write(Purpose::Archive, Run::Bytes(bytes))
     }
 
-    /// Fills up to a multiple of `block_bytes` with zeros.
+    /// Appends zeros up to a multiple of `block_bytes`.
     pub(crate) fn pad(&mut self, block_bytes: u64) -> Result<()> {
         match self.bytes % block_bytes {
             0 => Ok(()),

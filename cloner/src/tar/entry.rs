@@ -2,12 +2,12 @@
 
 use crate::attributes::{Kinds, Moment, Xattr};
 
-/// Longest path of an entry below the root of a volume, in bytes: four times the longest path in a system call (`PATH_MAX`).
-/// Programs that descend step by step create deeper trees than `PATH_MAX`, but each level costs a reader of the archive as much
-/// as a file, so there is a limit.
+/// Longest path of an entry below the root of a volume, in bytes: four times the longest path in a system call
+/// (`PATH_MAX`). Programs that descend step by step create trees that are deeper than `PATH_MAX`. There is a limit
+/// because each level costs a reader of the archive as much as a file.
 pub const PATH_LIMIT_BYTES: usize = 16 << 10;
 
-/// Longest name in a GNU long-name member, in bytes. Linux accepts 4,096.
+/// Longest name in a GNU long-name member, in bytes. Linux accepts 4,096 bytes.
 pub const MAX_NAME_BYTES: u64 = 64 << 10;
 
 /// The type of a member.
@@ -29,7 +29,7 @@ pub enum EntryKind {
     BlockDevice(u32, u32),
 }
 
-/// A member as the archive describes it. Nothing is checked: a name may lead out of the target directory.
+/// A member as the archive describes it. Nothing is checked: the name may lead out of the target directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The name, byte for byte.
@@ -50,13 +50,13 @@ pub struct Entry {
     pub modified: Moment,
     /// Extended attributes, access control lists and capabilities, in the order of the archive.
     pub xattrs: Vec<Xattr>,
-    /// Attributes that the entry has at the source but not here: not sent, or in a format that is not supported.
+    /// Attributes that the entry has at the source but not here: they were not sent, or have an unsupported format.
     pub unsent: Kinds,
 }
 
 #[cfg(test)]
 impl Entry {
-    /// A directory without an owner.
+    /// A directory entry without an owner.
     pub(crate) fn directory(name: &[u8]) -> Self {
         Self {
             name: name.to_vec(),

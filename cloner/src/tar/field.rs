@@ -1,13 +1,13 @@
 //! Fields of a 512-byte header block: text, numbers, the checksum.
 //!
-//! The number parser of the `tar` crate is not used: it drops the high bytes and the sign of base-256 numbers, so that a
-//! hostile size could pass for a small one.
+//! This does not use the number parser of the `tar` crate: that parser drops the high bytes and the sign of base-256
+//! numbers, so that a malicious size could pass for a small one.
 
 use tar::Header;
 
-/// Size of a header block, and what content is padded to.
+/// Size of a header block. Content is padded to a multiple of it.
 pub(crate) const BLOCK_LEN: usize = 512;
-/// The same as a size in a stream.
+/// The same size as a number of stream bytes.
 pub(crate) const BLOCK_BYTES: u64 = BLOCK_LEN as u64;
 
 /// The content of a text field: up to the first NUL or the end.
@@ -16,8 +16,8 @@ pub(crate) fn text(field: &[u8]) -> &[u8] {
     &field[..len]
 }
 
-/// The value of a number field: octal digits, or GNU tar's base-256 for larger numbers. An empty field is 0. `None`: not a
-/// number, or larger than 63 bits.
+/// The value of a number field: octal digits, or GNU tar's base-256 for larger numbers. An empty field is 0. `None` if
+/// it is not a number, or has more than 63 bits.
 pub(crate) fn number(field: &[u8]) -> Option<i64> {
     match field.first() {
         Some(0x80 | 0xff) => base_256(field),
@@ -25,8 +25,8 @@ pub(crate) fn number(field: &[u8]) -> Option<i64> {
     }
 }
 
-/// Writes `value` as octal digits with a final zero, or, when it is negative or has too many digits, as a
-/// big-endian two's complement whose first bit is set (GNU's base-256).
+/// Writes `value` as octal digits with a final zero byte. A negative number, or one with too many digits, is written as
+/// a big-endian two's complement whose first bit is set (GNU's base-256).
 pub(crate) fn put_number(field: &mut [u8], value: i128) {
     let digits = field.len() - 1;
     if value < 0 || value >> (3 * digits) != 0 {

@@ -1,7 +1,7 @@
 //! Writes the headers of members in the GNU format, byte for byte as GNU tar 1.34 does.
 //!
-//! The layout of the blocks comes from the `tar` crate. Its setters are not used: they do not support negative times, end the
-//! checksum differently, and allocate for every number.
+//! The layout of the blocks comes from the `tar` crate. Its setters are not used: they do not support negative times,
+//! they end the checksum in another way, and they allocate for every number.
 
 use std::iter::Peekable;
 
@@ -14,7 +14,7 @@ use crate::tar::counting_sink::CountingSink;
 use crate::tar::field::{BLOCK_BYTES, put_number};
 use crate::tar::nanoseconds;
 
-/// The longest name or link target in a header; 100 bytes fit without a final zero.
+/// The longest name or link target in a header: 100 bytes fit without a final zero byte.
 const NAME_BYTES: usize = 100;
 
 /// The type flags of members.
@@ -39,15 +39,15 @@ pub(crate) struct MemberHeader<'a> {
     /// The target of a link, else empty.
     pub(crate) target: &'a [u8],
     pub(crate) meta: &'a Meta,
-    /// One of [`flag`].
+    /// A constant of [`flag`].
     pub(crate) flag: u8,
     /// Length of the content in the archive, without padding.
     pub(crate) stored_bytes: u64,
-    /// Write the nanoseconds of the time, which only Decant reads.
+    /// Whether to write the nanoseconds of the time, which only Decant reads.
     pub(crate) is_exact: bool,
 }
 
-/// Writes the header of `member`, after its long names if it has any.
+/// Writes the header of `member`, after the members for its long names if it has any.
 pub(crate) fn put_member(out: &mut CountingSink<'_>, member: &MemberHeader<'_>) -> Result<()> {
     put_long_names(out, member)?;
     let mut header = member_header(member);
@@ -55,7 +55,7 @@ pub(crate) fn put_member(out: &mut CountingSink<'_>, member: &MemberHeader<'_>) 
     out.header(header.as_header().as_bytes())
 }
 
-/// Writes the header of a sparse file, and the further blocks of its map.
+/// Writes the header of a sparse file, and the additional blocks of its map.
 pub(crate) fn put_sparse_member(
     out: &mut CountingSink<'_>,
     member: &MemberHeader<'_>,
@@ -81,7 +81,7 @@ pub(crate) fn put_extended(out: &mut CountingSink<'_>, records: &[u8]) -> Result
     out.pad(BLOCK_BYTES)
 }
 
-/// Writes names that do not fit into the header as members of their own: first the target, then the name.
+/// Writes each name that does not fit into the header as a separate member: first the target, then the name.
 fn put_long_names(out: &mut CountingSink<'_>, member: &MemberHeader<'_>) -> Result<()> {
     for (flag, text) in [(flag::LONG_TARGET, member.target), (flag::LONG_NAME, member.name)] {
         if text.len() > NAME_BYTES {
@@ -98,8 +98,8 @@ fn put_long_names(out: &mut CountingSink<'_>, member: &MemberHeader<'_>) -> Resu
 
 /// The header of a member, with the first 100 bytes of its name and target, and without a checksum.
 ///
-/// The names of the user and the group stay empty: a volume only has their numbers, and the container images have no passwd
-/// file.
+/// The names of the user and the group stay empty: a volume has only their numbers, and the container images have no
+/// passwd file.
 fn member_header(member: &MemberHeader<'_>) -> GnuHeader {
     let meta = member.meta;
     let mut header = empty(member.flag);
@@ -120,7 +120,7 @@ fn member_header(member: &MemberHeader<'_>) -> GnuHeader {
     header
 }
 
-/// The header of a long name or link target of `len` bytes, without the final zero.
+/// The header of a long name or link target of `len` bytes, without the final zero byte.
 fn long_header(flag: u8, len: usize) -> GnuHeader {
     let mut header = empty(flag);
     copy(&mut header.name, b"././@LongLink");
@@ -137,7 +137,7 @@ fn extended_header(len: usize) -> GnuHeader {
     let mut header = empty(flag::EXTENDED);
     header.magic = *b"ustar\0";
     header.version = *b"00";
-    // Always the same name: it compresses to almost nothing.
+    // The same name for every member: it compresses to almost nothing.
     copy(&mut header.name, b"././@PaxHeader");
     put_number(&mut header.mode, 0o644);
     put_number(&mut header.uid, 0);
@@ -147,7 +147,7 @@ fn extended_header(len: usize) -> GnuHeader {
     header
 }
 
-/// Writes the first entries of a sparse map into `header`, with the real size of the file. The entries that do not fit go into
+/// Writes the first entries of a sparse map and the real size of the file into `header`. The remaining entries go into
 /// [`map_block`]s.
 fn set_map(header: &mut GnuHeader, size_bytes: u64, map: &mut Entries<'_>) {
     put_number(&mut header.realsize, size_bytes.into());
@@ -163,11 +163,11 @@ fn map_block(map: &mut Entries<'_>) -> GnuExtSparseHeader {
     block
 }
 
-/// Writes the checksum. Nothing in the header may change after that.
+/// Writes the checksum. The header must not change after that.
 fn seal(header: &mut GnuHeader) {
     header.cksum = [b' '; 8];
     let sum: u32 = header.as_header().as_bytes().iter().map(|&byte| u32::from(byte)).sum();
-    // Six digits, zero, space: as in every tar since the first one.
+    // Six digits, a zero byte and a space, as in every tar since the first one.
     put_number(&mut header.cksum[..7], sum.into());
 }
 

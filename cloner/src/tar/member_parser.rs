@@ -1,4 +1,4 @@
-//! Parses a header block, with the extended headers before it, into an [`Entry`].
+//! Parses a header block and the extended headers that precede it into an [`Entry`].
 
 use tar::Header;
 
@@ -9,7 +9,7 @@ use crate::tar::pax::PaxFields;
 use crate::tar::sparse_map::{SparseMap, push_old_gnu};
 use crate::tar::{field, nanoseconds};
 
-/// The extended headers and long names before a member.
+/// The extended headers and long names that precede a member.
 #[derive(Debug, Default)]
 pub(crate) struct Extensions {
     pub(crate) pax: PaxFields,
@@ -20,13 +20,13 @@ pub(crate) struct Extensions {
 /// How the archive stores the content of a member.
 #[derive(Debug)]
 pub(crate) enum Layout {
-    /// In one run, or without any content.
+    /// In one run, or no content at all.
     Dense,
-    /// As the segments of this map. If `more`, further blocks of the map follow the header.
+    /// As the segments of this map. With `more`, additional blocks of the map follow the header.
     OldGnu { map: SparseMap, more: bool },
     /// As the segments of this map, from an extended header.
     PaxMap(SparseMap),
-    /// As the segments of a map that precedes them.
+    /// As the segments of a map that precedes them in the content.
     PaxFront,
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn block_name(header: &Header) -> Vec<u8> {
     }
 }
 
-/// Parses a member. Errors do not name it: the caller knows [`member_name`].
+/// Parses a member. Errors do not contain its name: the caller adds it ([`member_name`]).
 pub(crate) fn member(header: &Header, name: Vec<u8>, extensions: Extensions) -> Result<ParsedMember> {
     let Extensions { pax, long_link, .. } = extensions;
     let kind = kind(header, &name)?;
@@ -94,7 +94,8 @@ pub(crate) fn member(header: &Header, name: Vec<u8>, extensions: Extensions) -> 
     Ok(ParsedMember { entry, layout, stored_bytes })
 }
 
-/// The name of a member, from the first of these that has one: GNU's sparse name, PAX path, GNU long name, header block.
+/// The name of a member, from the first of these sources that has one: GNU's sparse name, the PAX path, GNU's long
+/// name, the header block.
 pub(crate) fn member_name(header: &Header, extensions: &mut Extensions) -> Vec<u8> {
     let pax = &mut extensions.pax;
     let named = pax.sparse.name.take().or_else(|| pax.path.take());
@@ -103,7 +104,7 @@ pub(crate) fn member_name(header: &Header, extensions: &mut Extensions) -> Vec<u
 
 fn kind(header: &Header, name: &[u8]) -> Result<EntryKind> {
     Ok(match header.as_old().linkflag[0] {
-        // Old writers had no type for directories, but ended their names with a slash.
+        // Old archivers had no type for directories and ended their names with a slash instead.
         0 | b'0' | b'7' if name.ends_with(b"/") => EntryKind::Directory,
         0 | b'0' | b'7' | b'S' => EntryKind::File,
         b'1' => EntryKind::HardLink,
@@ -112,7 +113,7 @@ fn kind(header: &Header, name: &[u8]) -> Result<EntryKind> {
         b'4' => device(header, EntryKind::BlockDevice)?,
         b'5' | b'D' => EntryKind::Directory,
         b'6' => EntryKind::Fifo,
-        // tar guesses here, which could make a copy that is wrong and looks right.
+        // GNU tar guesses here, which could produce a wrong copy that looks correct.
         other => return Err(Error::damaged(format!("the member type {:?} is unknown", char::from(other)))),
     })
 }
@@ -142,7 +143,7 @@ fn old_gnu_size(header: &Header) -> Result<u64> {
 }
 
 fn device(header: &Header, kind: fn(u32, u32) -> EntryKind) -> Result<EntryKind> {
-    // ustar and GNU headers have these fields at the same place.
+    // ustar and GNU headers have these fields in the same place.
     let fields = match (header.as_ustar(), header.as_gnu()) {
         (Some(ustar), _) => Some((&ustar.dev_major, &ustar.dev_minor)),
         (_, Some(gnu)) => Some((&gnu.dev_major, &gnu.dev_minor)),
@@ -155,7 +156,7 @@ fn device(header: &Header, kind: fn(u32, u32) -> EntryKind) -> Result<EntryKind>
 }
 
 fn mode(header: &Header) -> Result<u32> {
-    // Some writers store the file type in the upper bits.
+    // Some archivers store the file type in the upper bits.
     let bits = field::number(&header.as_old().mode).and_then(|mode| u32::try_from(mode & 0o7777).ok());
     bits.ok_or_else(|| Error::damaged("the mode is not a number"))
 }

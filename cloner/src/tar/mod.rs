@@ -1,12 +1,12 @@
 //! The tar format: reading and writing archives in this process.
 //!
-//! Reading: [`reader`] turns a stream into members ([`entry`]) and their content. `block_reader` takes the stream block by block;
-//! `member_parser`, `pax` and `sparse_map` parse the headers of a member.
+//! Reading: [`reader`] turns a stream into members ([`entry`]) and their content. `block_reader` splits the stream into
+//! blocks. `member_parser`, `pax` and `sparse_map` parse the headers of a member.
 //!
 //! Writing: `header_writer` writes the headers of a member, and `counting_sink` counts the bytes of the archive.
 //!
-//! Both: `field` reads and writes the fields of a header block, [`nanoseconds`] those of a modification time, and
-//! [`content_record`] is what the digest of a directory covers of each member.
+//! Both: `field` reads and writes the fields of a header block, [`nanoseconds`] the nanoseconds of a modification time.
+//! [`content_record`] defines what the digest of a directory covers of each member.
 
 mod block_reader;
 pub mod content_record;

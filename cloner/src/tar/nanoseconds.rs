@@ -1,16 +1,16 @@
-//! The nanoseconds of a modification time, in the unused bytes of a GNU header. An extended header only for them would take
-//! 1 KiB per file.
+//! The nanoseconds of a modification time, in the unused bytes of a GNU header. An extended header only for this would
+//! take 1 KiB per file.
 
 use crate::attributes::Moment;
 
-/// The first bytes, if nanoseconds follow.
+/// The first unused bytes, if nanoseconds follow.
 const MARK: &[u8] = b"DcNt";
 /// Nine decimal digits.
 const DIGITS: usize = 9;
 /// The length of the unused bytes at the end of a GNU header.
 const PAD_BYTES: usize = 17;
 
-/// Writes `nanoseconds` into the last bytes of a GNU header; nothing if they are 0.
+/// Writes `nanoseconds` into the last bytes of a GNU header. Writes nothing if they are 0.
 pub fn put(pad: &mut [u8; PAD_BYTES], mut nanoseconds: u32) {
     if nanoseconds == 0 {
         return;

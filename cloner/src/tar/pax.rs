@@ -7,16 +7,17 @@ use crate::tar::sparse_map::SparseMap;
 
 /// The prefix of the key for an extended attribute, as star, GNU tar and bsdtar write it. The name of the attribute follows.
 pub(crate) const XATTR_KEY: &[u8] = b"SCHILY.xattr.";
-/// Memory for the extended attributes of one entry. Linux lists at most 64 KiB of names, and Decant's source sends at most
-/// [`MAX_PAX_BYTES`](crate::tar::reader::MAX_PAX_BYTES) of records. With the overhead of each attribute
-/// that is less than this.
+/// The maximum memory for the extended attributes of one entry. Linux lists at most 64 KiB of names, and Decant's source
+/// sends at most [`MAX_PAX_BYTES`](crate::tar::reader::MAX_PAX_BYTES) of records. Such attributes, with their overhead,
+/// need less than this.
 const XATTRS_LIMIT_BYTES: usize = 2 << 20;
-/// The memory for an extended attribute in addition to its bytes: the list item, and two allocations of at least 16 bytes.
+/// The memory for an extended attribute in addition to its bytes: its list item, and two allocations of at least 16
+/// bytes.
 const XATTR_OVERHEAD_BYTES: usize = size_of::<Xattr>() + 2 * 16;
 /// The key for the kinds of attributes that Decant's source left out, separated by commas.
 pub(crate) const UNSENT_KEY: &[u8] = b"DECANT.unsent";
 
-/// The values of extended headers for a member. `None`: the header block decides.
+/// The values of the extended headers of a member. For a value that is `None`, the header block decides.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PaxFields {
     pub(crate) path: Option<Vec<u8>>,
@@ -33,10 +34,11 @@ pub(crate) struct PaxFields {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PaxAttributes {
     pub(crate) xattrs: Vec<Xattr>,
-    /// Their memory: their bytes, and [`XATTR_OVERHEAD_BYTES`] for each.
+    /// Their memory: their bytes, plus [`XATTR_OVERHEAD_BYTES`] for each.
     cost_bytes: usize,
     unsent: Kinds,
-    /// Kinds in formats that are not parsed, which bsdtar and GNU tar write in addition or instead.
+    /// Kinds of attributes in formats that are not parsed. bsdtar and GNU tar write these formats in addition or
+    /// instead.
     others: Kinds,
 }
 
@@ -67,7 +69,7 @@ impl PaxSparse {
 }
 
 impl PaxFields {
-    /// Adds the records of one extended header. Of records with the same key the last one counts.
+    /// Adds the records of one extended header. If several records have the same key, the last one counts.
     pub(crate) fn read(&mut self, mut records: &[u8]) -> Result<()> {
         while !records.is_empty() {
             let (key, value, rest) = split_record(records)
@@ -83,7 +85,7 @@ impl PaxFields {
         Ok(())
     }
 
-    /// Adds a record. `None`: the value is invalid.
+    /// Adds a record. Returns `None` if the value is invalid.
     fn take(&mut self, key: &[u8], value: &[u8]) -> Option<Result<()>> {
         match key {
             b"path" => self.path = name(value)?,
@@ -109,12 +111,13 @@ impl PaxFields {
 }
 
 impl PaxAttributes {
-    /// Adds an attribute. An empty value does not remove a previous one: GNU tar writes empty attributes this way.
+    /// Adds an attribute. Unlike in other records, an empty value does not remove a previous one: GNU tar writes empty
+    /// attributes this way.
     fn take(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
         if name.is_empty() {
             return Err(Error::damaged("an extended attribute has no name"));
         }
-        // Both are parts of one extended header, which is bounded.
+        // Both belong to one extended header, whose length is limited.
         self.cost_bytes += XATTR_OVERHEAD_BYTES + name.len() + value.len();
         if self.cost_bytes > XATTRS_LIMIT_BYTES {
             return Err(Error::damaged("the extended attributes are larger than those of any entry"));
@@ -123,7 +126,7 @@ impl PaxAttributes {
         Ok(())
     }
 
-    /// Kinds of attributes that were not sent, or only in a format that is not parsed.
+    /// Kinds of attributes that were not sent, or only sent in a format that is not parsed.
     pub(crate) fn unsent(&self) -> Kinds {
         let mut unsent = self.unsent;
         for kind in Attribute::ALL.into_iter().filter(|&kind| self.others.has(kind)) {
@@ -134,8 +137,8 @@ impl PaxAttributes {
         unsent
     }
 
-    /// Drops the attributes and counts them as lost. For a global header: its attributes would be copied for each member, and no
-    /// archiver writes such headers.
+    /// Drops the attributes and counts them as lost. This is for a global header: its attributes would be copied for
+    /// each member, and no archiver writes such headers.
     pub(crate) fn forget(&mut self) {
         for xattr in std::mem::take(&mut self.xattrs) {
             self.unsent.insert(Attribute::of_xattr(&xattr.name));
@@ -144,7 +147,7 @@ impl PaxAttributes {
     }
 }
 
-/// The name of an attribute. GNU tar escapes the characters that would end the key.
+/// The name of an attribute, decoded. GNU tar escapes the characters that would end the key.
 fn unescaped(mut name: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(name.len());
     while let Some((&first, rest)) = name.split_first() {
@@ -159,7 +162,7 @@ fn unescaped(mut name: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Parses the kinds that Decant's source left out. An unknown kind counts as an extended attribute.
+/// Parses the kinds of attributes that Decant's source left out. An unknown kind counts as an extended attribute.
 fn kinds(words: &[u8]) -> Kinds {
     let mut kinds = Kinds::default();
     for word in words.split(|&byte| byte == b',') {
@@ -201,8 +204,9 @@ impl PaxSparse {
     }
 }
 
-/// Splits off the first record, `<length> <key>=<value>\n`: key, value and rest. The length includes itself, so a value may
-/// contain any bytes, even newlines.
+/// Splits off the first record, `<length> <key>=<value>
+/// `. Returns key, value and rest. The length includes its own digits. Because of the length a value may contain any
+/// bytes, even newlines.
 fn split_record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let space = records.iter().take(20).position(|&byte| byte == b' ')?;
     let len = usize::try_from(decimal(&records[..space])?).ok()?;

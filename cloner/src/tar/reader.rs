@@ -1,8 +1,8 @@
-//! Reads an archive member by member. Nothing here opens or writes a file.
+//! Reads an archive member by member. This module opens and writes no files.
 //!
-//! Formats: v7, ustar, GNU (long names, old sparse format, base-256 numbers), PAX (sparse formats 0.0, 0.1
-//! and 1.0). The end mark is two zero blocks, as GNU tar, bsdtar and CDI write it; padding follows. An
-//! archive that ends after one zero block is complete, too. An archive without any was cut, unless it is empty.
+//! Formats: v7, ustar, GNU (long names, old sparse format, base-256 numbers), PAX (sparse formats 0.0, 0.1 and 1.0).
+//! The end mark is two zero blocks, as GNU tar, bsdtar and CDI write it. Padding follows. An archive that ends after
+//! one zero block is also complete. An archive that ends without a zero block was cut, unless it is empty.
 
 use std::rc::Rc;
 
@@ -23,30 +23,30 @@ use crate::tar::sparse_map::{DecimalMap, MapSegments, SparseMap, push_old_gnu};
 
 /// The longest PAX extended header, in bytes.
 pub const MAX_PAX_BYTES: u64 = 1 << 20;
-/// The most bytes of headers before one member, including global headers and labels: four of the longest extended headers,
-/// while archivers write one and two long names.
+/// The maximum number of header bytes before one member, including global headers and labels: four extended headers of
+/// maximum length. Archivers write one extended header and two long names.
 pub const MAX_EXTENSIONS_BYTES: u64 = 4 << 20;
 
 /// Content that the caller did not read is skipped in runs of this size.
 const SKIP_BYTES: u64 = 1 << 20;
 
-/// Follows the content of an archive while it is read: compares it with the sender's digests, and knows how much of it a
-/// previous attempt wrote.
+/// Follows the content of an archive while it is read: compares it with the sender's digests, and knows how much of it
+/// a previous attempt wrote.
 pub trait VerifyContent {
-    /// How much of the content, from here on, is already on the volume.
+    /// The number of content bytes, from the current position on, that are already on the volume.
     fn held_bytes(&self) -> u64;
 
-    /// The largest run of zeros that [`content`](Self::content) takes without asking for a stop.
+    /// The longest run of zeros that [`content`](Self::content) accepts. The reader checks for a stop between two runs.
     fn zeros_step_bytes(&self) -> u64;
 
-    /// A record about a member, which is part of the content. It is sent again even if it is held.
+    /// Takes the record of a member, which is part of the content. It is sent again even if it is held.
     fn record(&self, bytes: &[u8]) -> Result<()>;
 
-    /// The next content.
+    /// Takes the next content.
     fn content(&self, piece: &Piece<'_>) -> Result<()>;
 }
 
-/// An archive that is being read. Every error of the format is `Kind::Damaged` and names the member.
+/// Reads an archive. Every error of the format is `Kind::Damaged` and contains the name of the member.
 pub struct ArchiveReader<'a, P: ?Sized> {
     blocks: BlockReader<'a, P>,
     globals: PaxFields,
@@ -56,14 +56,14 @@ pub struct ArchiveReader<'a, P: ?Sized> {
     verifier: Option<Rc<dyn VerifyContent>>,
 }
 
-/// The content of the current member that is not read yet.
+/// The part of the current member's content that is not read yet.
 #[derive(Debug, Default)]
 struct Body {
     segments: MapSegments,
-    /// Where the current segment starts, and how many of its bytes are left.
+    /// The start of the current segment, and the number of its bytes that are left.
     next_offset: u64,
     segment_left: u64,
-    /// Where the next piece starts, and how large the file is with its holes.
+    /// The start of the next piece, and the size of the file with its holes.
     offset: u64,
     size_bytes: u64,
     stored_left: u64,
@@ -76,7 +76,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         Self::with_verifier(pull, None)
     }
 
-    /// Reads from `pull`, and tells `verifier` the archive's content.
+    /// Reads from `pull`, and passes the content of the archive to `verifier`.
     pub fn verified(pull: &'a mut P, verifier: Rc<dyn VerifyContent>) -> Self {
         Self::with_verifier(pull, Some(verifier))
     }
@@ -92,13 +92,13 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         }
     }
 
-    /// The next member, after the rest of the previous one's content. `None`: the archive is complete, and the stream was read
-    /// to its real end.
+    /// The next member. First reads the rest of the previous member's content. `None` if the archive is complete and
+    /// the stream was read to its real end.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         if self.has_ended {
             return Ok(None);
         }
-        // With `next_data`, so that skipped content is verified, too.
+        // Uses `next_data`, so that skipped content is verified, too.
         while self.next_data(SKIP_BYTES)?.is_some() {}
         self.skip_rest()?;
         let mut extensions = Extensions { pax: self.globals.clone(), ..Extensions::default() };
@@ -119,13 +119,13 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
                     self.globals.read(&records).map_err(named(header))?;
                     extensions.pax.read(&records).map_err(named(header))?;
                     if self.globals.sparse.map.is_some() {
-                        // It would be copied for each member, and cannot be correct for two.
+                        // The map would be copied for each member, and cannot be correct for two of them.
                         let text = "a header for all members has a sparse map";
                         return Err(named(header)(Error::damaged(text)));
                     }
                     self.globals.attributes.forget();
                     extensions.pax.attributes.forget();
-                    // It does not belong to a member, so an archive may end with it.
+                    // This header does not belong to a member, so an archive may end after it.
                     continue;
                 }
                 b'L' => extensions.long_name = Some(self.long_name(header)?),
@@ -150,10 +150,10 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         Ok(None)
     }
 
-    /// The next run of the current member's content, with its offset in the file. The runs have no gaps and end at the size of
-    /// the file. Runs that take bytes of the archive have at most `max_bytes` (> 0). A hole is one `Piece::Zeros`, however large,
-    /// unless its digest is computed: then it comes in steps, so that the caller can check for a stop. Holes in content that the
-    /// target holds are `Piece::Kept`.
+    /// The next run of the current member's content, with its offset in the file. The runs have no gaps and end at the
+    /// size of the file. Runs that take bytes of the archive have at most `max_bytes` (> 0). A hole is one
+    /// `Piece::Zeros`, of any length. If its digest is computed, it is returned in steps instead, so that the caller
+    /// can check for a stop. Holes in content that the target holds are `Piece::Kept`.
     pub fn next_data(&mut self, max_bytes: u64) -> Result<Option<(u64, Piece<'_>)>> {
         let body = &mut self.body;
         if body.segment_left == 0 {
@@ -186,7 +186,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         Ok(Some((offset, piece)))
     }
 
-    /// How much of the content, from here on, the target holds from a previous attempt.
+    /// The number of content bytes, from the current position on, that the target holds from a previous attempt.
     pub fn held_bytes(&self) -> u64 {
         held_bytes(self.verifier.as_deref())
     }
@@ -209,7 +209,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         Ok(entry)
     }
 
-    /// Completes the map of a member. Subtracts the blocks that the map takes from `stored_bytes`.
+    /// Completes the map of a member. Subtracts the length of the map's blocks from `stored_bytes`.
     fn map(&mut self, layout: Layout, stored_bytes: &mut u64, entry: &Entry) -> Result<SparseMap> {
         let map = match layout {
             Layout::Dense => return Ok(SparseMap::dense(entry.size_bytes)),
@@ -240,7 +240,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         Ok(map)
     }
 
-    /// The content of an extended header of at most `max_bytes`.
+    /// The content of an extended header, of at most `max_bytes`.
     fn extension(&mut self, header: &Header, max_bytes: u64) -> Result<Vec<u8>> {
         let size_bytes = stored_bytes(header).map_err(named(header))?;
         let len = usize::try_from(size_bytes).ok().filter(|_| size_bytes <= max_bytes).ok_or_else(|| {
@@ -269,7 +269,7 @@ fn held_bytes(verifier: Option<&dyn VerifyContent>) -> u64 {
     verifier.map_or(0, VerifyContent::held_bytes)
 }
 
-/// Adds the name of a member to an error, from its header block alone.
+/// Adds the name of a member to an error. The name comes from the header block alone.
 fn named(header: &Header) -> impl Fn(Error) -> Error + '_ {
     |error| error.within(&shown(&block_name(header)))
 }

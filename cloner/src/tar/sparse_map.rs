@@ -1,13 +1,13 @@
-//! The map of a sparse member: where its data is. It is checked while it grows, and stored in little memory.
+//! The map of a sparse member: the positions of its data. It is checked while it is built, and needs little memory.
 
 use crate::error::{Error, Result};
 use crate::tar::field;
 
-/// The most segments of a map. A map of this length takes less than 8 MiB, see [`SparseMap`].
+/// The maximum number of segments of a map. A map with this many takes less than 8 MiB, see [`SparseMap`].
 pub(crate) const MAX_SEGMENTS: u32 = 1 << 20;
 
-/// Segments of data in ascending order. Each is stored as two variable-length numbers, the gap before it and its length: 6 bytes
-/// for a typical disk image instead of 16.
+/// Segments of data in ascending order. Each is stored as two variable-length numbers, the gap that precedes it and its
+/// length. That takes 6 bytes for a typical disk image, instead of 16.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct SparseMap {
     encoded: Vec<u8>,
@@ -32,7 +32,7 @@ impl SparseMap {
         self.count
     }
 
-    /// The sum of their lengths.
+    /// The sum of the lengths of all segments.
     pub(crate) fn stored_bytes(&self) -> u64 {
         self.stored_bytes
     }
@@ -46,7 +46,8 @@ impl SparseMap {
 
     /// Adds a segment after all others.
     ///
-    /// Errors: `Kind::Damaged` if it overlaps a previous one, ends beyond 63 bits, or there are too many.
+    /// Errors: `Kind::Damaged` if the segment overlaps a previous one or ends beyond 63 bits, or if there are too many
+    /// segments.
     pub(crate) fn push(&mut self, offset: u64, len: u64) -> Result<()> {
         let end = offset.checked_add(len).filter(|&end| i64::try_from(end).is_ok());
         let end = end.ok_or_else(|| Error::damaged("a sparse segment is beyond the size of any file"))?;
@@ -101,7 +102,7 @@ fn low_bits(number: u64) -> u8 {
     number.to_le_bytes()[0] & 0x7f
 }
 
-/// The segments of a map, one after the other.
+/// Iterates over the segments of a map.
 #[derive(Debug, Default)]
 pub(crate) struct MapSegments {
     map: SparseMap,
@@ -121,7 +122,7 @@ impl MapSegments {
     }
 }
 
-/// Decodes the segment at `at`, after one that ends at `end`, and advances both to its end.
+/// Decodes the segment at `at`. `end` is the end of the previous segment. Advances both to the end of this segment.
 fn next_segment(encoded: &[u8], at: &mut usize, end: &mut u64) -> Option<(u64, u64)> {
     let offset = *end + number(encoded, at)?;
     let len = number(encoded, at)?;
@@ -142,7 +143,7 @@ fn number(encoded: &[u8], at: &mut usize) -> Option<u64> {
     Some(number)
 }
 
-/// Adds the segments of an old GNU header or of a further block. The first unused slot ends them.
+/// Adds the segments of an old GNU header, or of an additional block. They end at the first unused slot.
 pub(crate) fn push_old_gnu(map: &mut SparseMap, slots: &[tar::GnuSparseHeader]) -> Result<()> {
     for slot in slots.iter().take_while(|slot| slot.numbytes[0] != 0) {
         let parsed = |bytes| field::number(bytes).and_then(|number| u64::try_from(number).ok());
@@ -154,8 +155,8 @@ pub(crate) fn push_old_gnu(map: &mut SparseMap, slots: &[tar::GnuSparseHeader]) 
     Ok(())
 }
 
-/// Parses the map of the PAX format 1.0: decimal lines before the content. The first is the number of segments, then offset and
-/// length of each follow, padded to a block.
+/// Parses the map of the PAX format 1.0: decimal lines that precede the content. The first line is the number of
+/// segments. The offset and length of each segment follow. The map is padded to a block.
 #[derive(Debug, Default)]
 pub(crate) struct DecimalMap {
     map: SparseMap,
@@ -165,7 +166,7 @@ pub(crate) struct DecimalMap {
 }
 
 impl DecimalMap {
-    /// Parses the next block. `true`: the map is complete, and the content follows the block.
+    /// Parses the next block. Returns `true` if the map is complete. The content then follows the block.
     pub(crate) fn feed(&mut self, block: &[u8]) -> Result<bool> {
         for byte in block {
             match byte {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub enum Destination {
     /// A block device.
     Device(PathBuf),
-    /// The directory of a filesystem volume; a raw stream becomes `image_name` in it.
+    /// The directory of a filesystem volume. A raw stream becomes the file `image_name` in it.
     Directory {
         /// The volume's root.
         path: PathBuf,

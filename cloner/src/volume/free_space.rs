@@ -1,19 +1,18 @@
-//! The free space of a filesystem, for messages about one that is full.
+//! The free space of a filesystem, for messages about a full filesystem.
 
 use decant_shared::protocol::units::Bytes;
 use rustix::fd::AsFd;
 use rustix::fs::{StatVfs, fstatvfs};
 
-/// The size of a filesystem and what is free.
+/// The size of a filesystem and its free space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FreeSpace {
-    /// Size in bytes.
     pub(crate) total_bytes: u64,
     /// Bytes that this process may use.
     pub(crate) free_bytes: u64,
-    /// Files that it can hold; 0 if there is no fixed number.
+    /// The number of files that it can hold; 0 if this number is not fixed.
     files: u64,
-    /// Files that this process may still create.
+    /// The number of files that this process may still create.
     free_files: u64,
 }
 
@@ -23,7 +22,7 @@ impl FreeSpace {
         fstatvfs(fd).ok().as_ref().map(Self::from)
     }
 
-    /// The number of files that it can hold, if it has no inodes left: then freeing bytes does not help.
+    /// The number of files that the filesystem can hold, if no inodes are left: then freeing bytes does not help.
     fn used_up_files(self) -> Option<u64> {
         (self.files > 0 && self.free_files == 0).then_some(self.files)
     }
@@ -35,7 +34,7 @@ impl FreeSpace {
         format!("the filesystem has {inodes}{free_bytes} of {total_bytes} bytes free")
     }
 
-    /// The same with rounded sizes.
+    /// The same text with rounded sizes.
     pub(crate) fn rounded(self) -> String {
         let inodes = self.inodes();
         format!("the volume has {inodes}{}, {} free", Bytes(self.total_bytes), Bytes(self.free_bytes))

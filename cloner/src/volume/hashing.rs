@@ -22,14 +22,14 @@ pub struct HashingSink<'a> {
     stop: &'a Stop,
     /// Called with the length of every run that is read or skipped.
     seen: &'a dyn Fn(u64),
-    /// Drop pages before they are read, so that the data comes from the disk.
+    /// Whether to drop pages before they are read, so that the data comes from the disk.
     past_cache: bool,
-    /// The end of what is wanted.
+    /// The end of the content that is needed.
     limit_bytes: u64,
 }
 
 impl<'a> HashingSink<'a> {
-    /// Starts with an empty content. `seen` is called with the length of every run.
+    /// Starts with no content. `seen` is called with the length of every run.
     pub fn new(stop: &'a Stop, seen: &'a dyn Fn(u64)) -> Self {
         let segments = SegmentHasher::default();
         let buffer = vec![0; READ_BYTES];
@@ -42,7 +42,7 @@ impl<'a> HashingSink<'a> {
         Self { limit_bytes: count as u64 * SEGMENT_BYTES, ..Self::new(stop, seen) }
     }
 
-    /// Whether all wanted digests are computed.
+    /// Whether all requested digests are computed.
     pub fn is_full(&self) -> bool {
         self.segments.position_bytes() >= self.limit_bytes
     }
@@ -68,7 +68,8 @@ impl<'a> HashingSink<'a> {
         &mut self.segments
     }
 
-    /// Checks that more is wanted. Called before each member's content: a small one needs no further check.
+    /// Checks that more content is needed. Called before each member's content, because a small member gets no other
+    /// check.
     fn check_limit(&self) -> Result<()> {
         if self.is_full() { Err(Error::neighbour("reader")) } else { Ok(()) }
     }

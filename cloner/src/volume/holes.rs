@@ -9,8 +9,8 @@ use rustix::io::Errno;
 
 use crate::volume::optional_calls::Call;
 
-/// The next run of data of `file` at or after the byte `at` and before `end`; empty, at `end`, if only a hole is left. If the
-/// filesystem does not support this, the whole rest is data. Changes the file's position.
+/// The next run of data of `file` between the bytes `at` and `end`. If only a hole is left, the run is empty and at
+/// `end`. If the filesystem does not support this, the whole rest is data. Changes the position of the file.
 pub fn next_data(file: impl AsFd, at: u64, end: u64) -> io::Result<Range<u64>> {
     let file = file.as_fd();
     let start = match seek(file, SeekFrom::Data(at)) {
@@ -24,9 +24,9 @@ pub fn next_data(file: impl AsFd, at: u64, end: u64) -> io::Result<Range<u64>> {
     }
     match seek(file, SeekFrom::Hole(start)) {
         Ok(hole) if hole > start => Ok(start..hole.min(end)),
-        // No filesystem should report data without length. Reading the rest as data is correct in any case.
+        // No filesystem should report empty data. Reading the rest as data is correct in any case.
         Ok(_) => Ok(start..end),
-        // NXIO: the file became shorter in between. Reading it reports that.
+        // NXIO: the file became shorter in between. Reading the file reports that.
         Err(errno) if errno == Errno::NXIO || Call::SeekHole.is_dispensable(errno) => Ok(start..end),
         Err(errno) => Err(errno.into()),
     }

@@ -1,35 +1,36 @@
-//! Names that a clone uses at the top of a volume until it is complete. Entries with these names do not belong to the content
-//! of a volume.
+//! The names that a clone uses at the top of a volume until it is complete. Entries with these names do not belong to
+//! the content of a volume.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use decant_shared::protocol::cdi::DISK_IMAGE;
 
-/// The staging directory. It is inside the target directory, because a rename only works within a filesystem, and because it
-/// then inherits the group that Kubernetes' `fsGroup` gives to the volume.
+/// The staging directory. It is inside the target directory for two reasons: a rename works only within a filesystem,
+/// and the directory inherits the group that Kubernetes' `fsGroup` gives to the volume.
 pub const STAGING_NAME: &str = ".decant-partial";
 
-/// The directory for entries that arrive, in the staging directory.
+/// The directory for new entries, in the staging directory.
 pub(crate) const FRESH: &str = "new";
 /// The directory for entries that were replaced, in the staging directory.
 pub(crate) const REPLACED: &str = "old";
-/// The file whose lock a writing process holds. It contains that process's description of itself.
+/// The file whose lock a writing process holds. It contains the description of that process.
 pub(crate) const WRITER: &str = "writer";
-/// The file that marks a target directory that was created by a copy which is not complete. It contains
+/// The file that marks a target directory as created by a copy that is not complete. It contains
 /// `staging::identity_text` of the directory.
 pub(crate) const MADE: &str = "made";
 
-/// The number of further names, which end in a number. They are used if a leftover cannot be removed (it is immutable, or belongs
-/// to another user).
+/// The number of additional names, which end in a number. They are used if a leftover cannot be removed (it is
+/// immutable, or belongs to another user).
 const FURTHER_NAMES: u8 = 9;
 
-/// The temporary name of an image file. A long name is cut so that it fits, and gets a digest of the whole name, so that it stays
-/// unique.
+/// The temporary name of an image file. A long name is cut so that it fits. It then gets a digest of the whole name, so
+/// that it stays unique.
 pub fn temporary_name(image_name: &OsStr) -> OsString {
     /// Longer names are cut.
     const KEPT_BYTES: usize = 200;
-    /// The length that is kept. With the digest the result is longer than any name that is not cut, so they cannot be equal.
+    /// The length that is kept of a cut name. With the digest, the result is longer than any name that is not cut, so
+    /// they cannot be equal.
     const HEAD_BYTES: usize = KEPT_BYTES - 2 * DIGEST_BYTES;
     /// Bytes of the digest: enough to avoid collisions.
     const DIGEST_BYTES: usize = 16;
@@ -38,7 +39,7 @@ pub fn temporary_name(image_name: &OsStr) -> OsString {
         return OsString::from_vec([b".", name, STAGING_NAME.as_bytes()].concat());
     }
     let head = &name[..HEAD_BYTES];
-    // Some filesystems only accept whole characters.
+    // Some filesystems accept only whole characters.
     let head = match str::from_utf8(head) {
         Err(error) if str::from_utf8(name).is_ok() => &head[..error.valid_up_to()],
         _ => head,
@@ -49,7 +50,7 @@ pub fn temporary_name(image_name: &OsStr) -> OsString {
     OsString::from_vec([b".", filled.as_slice(), b"-", digest, STAGING_NAME.as_bytes()].concat())
 }
 
-/// `name` and its further names, in the order in which they are tried.
+/// `name` and its additional names, in the order in which they are tried.
 pub(crate) fn names_for(name: &OsStr) -> impl Iterator<Item = OsString> {
     let further = (1..=FURTHER_NAMES).map(|number| {
         let mut further = name.to_owned();
@@ -85,7 +86,7 @@ mod tests {
             assert_ne!(one, other);
             assert!(names_for(&one).all(|name| name.len() <= 255), "{one:?}");
             assert!(one.to_str().is_some());
-            // A name that equals the rest of a cut name has another temporary name.
+            // A name that equals the rest of a cut name must have another temporary name.
             let short = one.as_bytes()[1..one.len() - STAGING_NAME.len()].to_vec();
             assert_ne!(temporary_name(&OsString::from_vec(short)), one);
         }

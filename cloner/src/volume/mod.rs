@@ -1,7 +1,7 @@
 //! Reads and writes volumes. Both ends use this module.
 //!
-//! [`Volume`] is a volume that is open for reading. It is opened once and measured before the first byte is sent. [`image`] writes
-//! a disk image, [`tree`] reads and writes a directory.
+//! [`Volume`] is a volume that is open for reading. It is opened once and measured before the first byte is sent.
+//! [`image`] writes a disk image. [`tree`] reads and writes a directory.
 
 pub mod close;
 pub mod destination;
@@ -49,15 +49,15 @@ pub struct Volume {
 enum Opened {
     /// A directory and the plan of its archive.
     Directory { root: OwnedFd, options: Options, plan: Box<ArchivePlan> },
-    /// A device or file with its size, and a stamp that changes when it is written to.
+    /// A device or file with its size, and a stamp that changes when its content is changed.
     Raw { file: File, size_bytes: u64, stamp: Stamp },
     /// A character device, whose size is unknown.
     Stream(File),
 }
 
 impl Volume {
-    /// Opens `path` and measures its stream. `options` are for a directory: whether its files keep their holes, and whether its
-    /// attributes are measured, too.
+    /// Opens `path` and measures its stream. `options` apply to a directory: whether its files keep their holes, and
+    /// whether its attributes are measured.
     pub fn open(path: &Path, content: ContentType, options: Options, stop: &Stop) -> Result<Self> {
         let kind = match content {
             ContentType::Filesystem => {
@@ -76,15 +76,15 @@ impl Volume {
         Ok(Self { path: path.to_owned(), kind })
     }
 
-    /// The same for an open directory. `path` is only for messages.
+    /// Like [`Self::open`], for an open directory. `path` is only for messages.
     pub fn of_directory(root: OwnedFd, path: &Path, options: Options, stop: &Stop) -> Result<Self> {
         let plan = scan(&root, path, options, stop)?;
         warn_of_remains(&root, path);
         Ok(Self { path: path.to_owned(), kind: Opened::Directory { root, options, plan: Box::new(plan) } })
     }
 
-    /// Logical bytes of the stream, for progress; `None` if they are unknown before the end. With `attributes`, those of an archive
-    /// with attributes.
+    /// The number of logical bytes of the stream, for progress; `None` if it is unknown before the end. With
+    /// `attributes`, the number is that of an archive with attributes.
     pub fn stream_bytes(&self, attributes: bool) -> Option<u64> {
         match &self.kind {
             Opened::Directory { options, plan, .. } => {
@@ -103,8 +103,8 @@ impl Volume {
         }
     }
 
-    /// The exact length of the stream, if it is known. It is not for a directory: a filesystem may report other holes at any time,
-    /// without a change of the content.
+    /// The exact length of the stream, if it is certain. It never is for a directory: a filesystem may report other
+    /// holes at any time, without a change of the content.
     pub fn certain_bytes(&self) -> Option<u64> {
         match &self.kind {
             Opened::Raw { size_bytes, .. } => Some(*size_bytes),
@@ -112,8 +112,8 @@ impl Volume {
         }
     }
 
-    /// Reads the stream into `sink`. A device or file is read from `start_bytes` on. An archive always starts at its beginning, and
-    /// contains attributes if `attributes` is set.
+    /// Reads the stream into `sink`. A device or file is read from `start_bytes` on. An archive always starts at its
+    /// beginning, and contains attributes if `attributes` is set.
     pub fn read(&self, start_bytes: u64, attributes: bool, sink: &mut dyn Sink, stop: &Stop) -> Result<()> {
         match &self.kind {
             Opened::Directory { root, options, plan } => {
@@ -128,7 +128,7 @@ impl Volume {
         }
     }
 
-    /// The current digest of the segment `index` of a device or file of `total_bytes`, see [`Volume::certain_bytes`].
+    /// The current digest of segment `index` of a device or file of `total_bytes`, see [`Volume::certain_bytes`].
     pub fn segment(&self, index: u64, total_bytes: u64, stop: &Stop) -> Result<Digest> {
         let Opened::Raw { file, .. } = &self.kind else {
             return Err(Error::new(
@@ -144,8 +144,8 @@ impl Volume {
         run.map(|run| run.digest).ok_or_else(|| Error::new(Kind::Failed, "the segment is empty"))
     }
 
-    /// The current digests of the first `count` whole segments of a directory's content, or of all if there are fewer. `seen` is
-    /// called with the length of every read.
+    /// The current digests of the first `count` whole segments of a directory's content, or of all segments if there
+    /// are fewer. `seen` is called with the length of every read.
     pub fn first_segments(&self, count: usize, stop: &Stop, seen: &dyn Fn(u64)) -> Result<Vec<Digest>> {
         let mut hashing = HashingSink::first(count, stop, seen);
         match self.read_into(u64::MAX, &mut hashing, stop) {
@@ -154,7 +154,7 @@ impl Volume {
         }
     }
 
-    /// Reads the content into `sink`, for its digest. Of a device or file only the first `limit_bytes`.
+    /// Reads the content into `sink`, for its digest. Reads only the first `limit_bytes` of a device or file.
     pub fn read_into(&self, limit_bytes: u64, sink: &mut dyn Sink, stop: &Stop) -> Result<()> {
         match &self.kind {
             Opened::Directory { root, options, plan } => {
@@ -169,7 +169,8 @@ impl Volume {
     }
 }
 
-/// Warns about entries that are left out: the remains of a killed clone into this directory, and a `lost+found` with content.
+/// Warns about entries that are left out: the remains of a killed clone into this directory, and a `lost+found` that is
+/// not empty.
 fn warn_of_remains(root: &OwnedFd, path: &Path) {
     let image = temporary_name(DISK_IMAGE.as_ref());
     for name in names_for(STAGING_NAME.as_ref()).chain(names_for(&image)) {
@@ -184,8 +185,8 @@ fn warn_of_remains(root: &OwnedFd, path: &Path) {
     }
 }
 
-/// Whether `name` exists and is not an empty directory. A directory that may not be read counts as empty: only root can read that
-/// of the filesystem.
+/// Whether `name` exists and is not an empty directory. A directory that this process may not read counts as empty:
+/// only root can read the filesystem's `lost+found`.
 fn holds_something(root: &OwnedFd, name: &str) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(root, name, flags, Mode::empty());
@@ -211,7 +212,7 @@ fn open_raw(path: &Path) -> Result<Opened> {
         ));
     }
     if kind.is_fifo() || kind.is_socket() {
-        // Opening or reading one can block forever, and its end may only mean that its writer was killed.
+        // Opening or reading a pipe can block forever, and its end may only mean that its writer was killed.
         let path = path.display();
         return Err(Error::new(Kind::Source, format!("{path} is a pipe or socket: those cannot be cloned")));
     }
@@ -223,7 +224,7 @@ fn open_raw(path: &Path) -> Result<Opened> {
     })?;
     if kind.is_file() || kind.is_block_device() {
         let size_bytes = file.seek(SeekFrom::End(0)).map_err(|e| fail("measure", e))?;
-        // Advice only: the kernel then reads further ahead.
+        // Advice only: it makes the kernel read further ahead.
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
         let stamp = Stamp::of(&file, path)?;
         return Ok(Opened::Raw { file, size_bytes, stamp });

@@ -1,5 +1,5 @@
-//! Optional system calls: for each error of each call, whether the clone continues, counts something as not kept, or fails. One
-//! table for reading and writing; docs/specification.md shows it.
+//! Optional system calls. For each error of each call, this module defines whether the clone continues, counts
+//! something as not kept, or fails. Reading and writing use the same table, which docs/specification.md shows.
 
 use rustix::io::Errno;
 
@@ -14,15 +14,15 @@ pub enum Call {
     Chown,
     /// `utimensat`.
     SetTimes,
-    /// `fsetxattr`, `lsetxattr`, of anything but an access control list.
+    /// `fsetxattr`, `lsetxattr`, except for an access control list.
     SetXattr,
-    /// The same for an access control list.
+    /// The same calls for an access control list.
     SetAcl,
     /// `fremovexattr` of an access control list that a new entry has inherited.
     RemoveAcl,
     /// `flistxattr`, `llistxattr`.
     ListXattrs,
-    /// `fgetxattr`, `lgetxattr` of a name that was listed.
+    /// `fgetxattr`, `lgetxattr` of a listed name.
     GetXattr,
     /// `fsync` of a directory.
     SyncDirectory,
@@ -68,13 +68,13 @@ pub enum Verdict {
 /// A class of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// The kernel, the sandbox or the filesystem does not support the call, or not here.
+    /// The kernel, the sandbox or the filesystem does not support the call, at all or for this object.
     Unsupported,
-    /// The call is supported and not permitted.
+    /// The call is supported but not permitted.
     NotPermitted,
     /// The object of the call no longer exists.
     Vanished,
-    /// The disk or the network failed, or there is no space. Never treated as "not supported".
+    /// The disk or the network failed, or there is no space. This is never treated as "not supported".
     Failing,
     /// Anything else.
     Other,
@@ -101,13 +101,13 @@ impl Class {
     ];
 }
 
-/// A row of the table. Other errors end the clone, unless they are named.
+/// A row of the table. Errors that are in no column end the clone, unless they are in `named`.
 struct Row {
     unsupported: Verdict,
     not_permitted: Verdict,
     vanished: Verdict,
     failing: Verdict,
-    /// Errors that differ from their class for this call, or that have no class.
+    /// Errors that have another verdict than their class for this call, or that have no class.
     named: &'static [(Errno, Verdict)],
 }
 
@@ -121,7 +121,7 @@ impl Row {
 }
 
 impl Call {
-    /// All of them, in the order of the table.
+    /// All calls, in the order of the table.
     pub const ALL: [Self; 22] = [
         Self::Chmod,
         Self::Chown,
@@ -150,7 +150,8 @@ impl Call {
     fn row(self) -> Row {
         use Verdict::{Continue, Fail, NotKept};
         match self {
-            // A seccomp profile or the daemon of a filesystem may return any of these. EINVAL: an id outside of the user namespace.
+            // A seccomp profile or the daemon of a filesystem may return any of these. EINVAL: an id outside of the
+            // user namespace.
             Self::Chmod => Row::refusable(NotKept(Attribute::Mode), &[]),
             Self::Chown => Row::refusable(
                 NotKept(Attribute::Owner),
@@ -160,8 +161,9 @@ impl Call {
                 NotKept(Attribute::Time),
                 &[(Errno::OVERFLOW, NotKept(Attribute::Time)), (Errno::RANGE, NotKept(Attribute::Time))],
             ),
-            // ENOENT: without /proc the attributes of an entry that is not open cannot be reached. E2BIG or ERANGE: the entry can
-            // have no more. ext4 returns ENOSPC for that, which the caller distinguishes from a full disk.
+            // ENOENT: without /proc the attributes of an entry that is not open cannot be accessed. E2BIG or ERANGE:
+            // the entry has no space for more attributes. ext4 returns ENOSPC for that, which the caller distinguishes
+            // from a full disk.
             Self::SetXattr => Row::refusable(
                 NotKept(Attribute::Xattr),
                 &[
@@ -187,7 +189,7 @@ impl Call {
                 failing: Fail,
                 named: &[(Errno::NODATA, Continue)],
             },
-            // Attributes that cannot be listed do not exist for a reader, as for tar and rsync.
+            // Attributes that cannot be listed do not exist for a reader. tar and rsync do the same.
             Self::ListXattrs => Row {
                 unsupported: Continue,
                 not_permitted: NotKept(Attribute::Xattr),
@@ -202,7 +204,8 @@ impl Call {
                 failing: Fail,
                 named: &[(Errno::NODATA, Continue), (Errno::TOOBIG, NotKept(Attribute::Xattr))],
             },
-            // CIFS, DrvFs and many FUSE filesystems do not support this call, or only for files that are open for writing.
+            // CIFS, DrvFs and many FUSE filesystems do not support this call, or support it only for files that are
+            // open for writing.
             Self::SyncDirectory => {
                 Row::refusable(Continue, &[(Errno::BADF, Continue), (Errno::ISDIR, Continue)])
             }
@@ -210,7 +213,7 @@ impl Call {
                 Row { unsupported: Continue, not_permitted: Fail, vanished: Fail, failing: Fail, named: &[] }
             }
             Self::SyncFilesystem => Row::refusable(Continue, &[]),
-            // EFBIG: larger than a file may be. ENODEV: not for this kind of file.
+            // EFBIG: larger than the maximum size of a file. ENODEV: not supported for this kind of file.
             Self::Allocate => Row::refusable(Continue, &[(Errno::NODEV, Continue), (Errno::TXTBSY, Fail)]),
             // EREMOTEIO: the disk does not support the command. EBUSY: another process reads the device. Zeros are written instead.
             Self::Zero => Row::refusable(
@@ -246,7 +249,7 @@ impl Call {
                     (Errno::AGAIN, Continue),
                 ],
             },
-            // A volume without its links or devices would not be the same volume.
+            // A volume without its links or devices would be another volume.
             Self::Link | Self::MakeNode => Row::refusable(Fail, &[]),
             Self::SeekHole => Row {
                 unsupported: Continue,
@@ -258,8 +261,8 @@ impl Call {
         }
     }
 
-    /// What `errno` of this call means. The caller handles errors that are part of normal use (EINTR, EWOULDBLOCK of a lock, ENXIO
-    /// of a seek).
+    /// The verdict for `errno` of this call. The caller handles errors that are part of normal use (EINTR, EWOULDBLOCK
+    /// of a lock, ENXIO of a seek).
     pub fn verdict(self, errno: Errno) -> Verdict {
         let row = self.row();
         if let Some((_, verdict)) = row.named.iter().find(|(named, _)| *named == errno) {
@@ -275,7 +278,7 @@ impl Call {
         }
     }
 
-    /// Whether its errors never matter.
+    /// Whether the errors of this call never matter.
     pub fn is_only_advice(self) -> bool {
         matches!(self, Self::Statfs | Self::Advise)
     }
@@ -285,7 +288,7 @@ impl Call {
         self.verdict(errno) != Verdict::Fail
     }
 
-    /// Its name in docs/specification.md.
+    /// The name of the call in docs/specification.md.
     pub fn title(self) -> &'static str {
         match self {
             Self::Chmod => "`chmod`",
@@ -313,7 +316,7 @@ impl Call {
         }
     }
 
-    /// The errors that differ from their class for this call, or that have no class.
+    /// The errors that have another verdict than their class for this call, or that have no class.
     pub fn named(self) -> &'static [(Errno, Verdict)] {
         self.row().named
     }

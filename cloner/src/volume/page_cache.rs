@@ -1,9 +1,9 @@
-//! Keeps a clone out of the page cache: drops the pages of large files that it has read or written, so that it does not evict
-//! the pages of other programs.
+//! Keeps a clone out of the page cache: drops the pages of large files that the clone has read or written, so that it
+//! does not evict the pages of other programs.
 //!
-//! [`DropAfterRead`] keeps pages that were in the cache already: a volume that is cloned often may stay there.
-//! [`DropAfterWrite`] waits until pages are on disk, because the kernel drops no others. The pages of small files stay: a call
-//! for each of them would cost more than it gives.
+//! [`DropAfterRead`] keeps pages that were already in the cache: a volume that is cloned often may stay there.
+//! [`DropAfterWrite`] waits until pages are on disk, because the kernel drops only such pages. The pages of small files
+//! stay: a call for each of these files would cost more than it saves.
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -12,32 +12,33 @@ use std::num::NonZeroU64;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
 
-/// The size of a window: what is dropped at a time. Much larger than the kernel's read-ahead (cloud disks ask for 8 MiB, and the
-/// kernel keeps two of those in flight), so that the end of a window that was not read yet is only cached if another program
-/// read it.
+/// The size of a window, whose pages are dropped together. It is much larger than the kernel's read-ahead (cloud disks
+/// ask for 8 MiB, and the kernel keeps two of those in flight). So if the end of an unread window is cached, another
+/// program has read it.
 const READ_WINDOW_BYTES: u64 = 32 << 20;
-/// Less than this at the end of an extent is not worth a call.
+/// A rest of an extent that is shorter than this is not worth a call.
 const READ_REST_BYTES: u64 = 4 << 20;
 /// Pages of files below this size are not dropped.
 pub(crate) const SMALL_BYTES: u64 = 1 << 20;
 
-/// Drops the pages of files that are read from their beginning to their end, one after the other.
+/// Drops the pages of files. The files are read one after the other, each from its beginning to its end.
 #[derive(Debug, Default)]
 pub struct DropAfterRead {
-    /// The window: bytes that are dropped together.
+    /// The window, whose bytes are dropped together.
     start: u64,
     end: u64,
-    /// The window was in the cache before it was read.
+    /// Whether the window was in the cache before it was read.
     was_there: bool,
 }
 
 impl DropAfterRead {
-    /// The bytes before `offset` were read. The next reads start there and continue without a gap up to `until`.
+    /// Notes that the bytes before `offset` were read. The next reads start there and continue without a gap up to
+    /// `until`.
     pub fn read(&mut self, file: &File, offset: u64, until: u64) {
         if (self.start..self.end).contains(&offset) || (offset == 0 && until < SMALL_BYTES) {
             return;
         }
-        // Reads do not end where windows do.
+        // The end of a read need not be the end of a window.
         if (self.end..self.end + READ_REST_BYTES).contains(&offset) {
             self.drop_up_to(file, offset);
         }
@@ -45,7 +46,7 @@ impl DropAfterRead {
         self.was_there = is_there(file, self.end.min(until) - 1);
     }
 
-    /// An extent was read to its end, at `offset`.
+    /// Notes that an extent was read to its end, at `offset`.
     pub fn end(&mut self, file: &File, offset: u64) {
         if (self.start + READ_REST_BYTES..self.end + READ_REST_BYTES).contains(&offset) {
             self.drop_up_to(file, offset);
@@ -60,23 +61,24 @@ impl DropAfterRead {
     }
 }
 
-/// Drops `len` bytes from `offset` on from the page cache. A filesystem may ignore this advice, or keep what is not synced.
+/// Drops `len` bytes, starting at `offset`, from the page cache. A filesystem may ignore this advice, or keep what is
+/// not synced.
 pub(crate) fn drop_pages(file: &File, offset: u64, len: u64) {
     if let Some(len) = NonZeroU64::new(len) {
         let _ = fadvise(file, offset, Some(len), Advice::DontNeed);
     }
 }
 
-/// Whether the byte can be read without the disk.
+/// Whether the byte at `offset` can be read without the disk.
 fn is_there(file: &File, offset: u64) -> bool {
     let mut byte = [0];
     let read = preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
     read == Ok(1)
 }
 
-/// What is dropped at a time after writing.
+/// The number of bytes that are dropped together after they were written.
 const WRITE_STEP_BYTES: u64 = 8 << 20;
-/// How far the writer may be ahead of what is on disk (`receive/sync.rs`, for a tree).
+/// The maximum distance between the writer and what is on disk (`receive/sync.rs`, for a tree).
 const WRITE_UNSYNCED_BYTES: u64 = 48 << 20;
 
 /// Drops the pages of one file that is written from its beginning to its end.
@@ -86,7 +88,7 @@ pub(crate) struct DropAfterWrite {
 }
 
 impl DropAfterWrite {
-    /// The file was written up to `end`, an offset in bytes.
+    /// Notes that the file was written up to `end`, an offset in bytes.
     pub(crate) fn written(&mut self, file: &File, end: u64) {
         let synced_bytes = end.saturating_sub(WRITE_UNSYNCED_BYTES);
         let len = synced_bytes.saturating_sub(self.dropped_bytes);
@@ -107,7 +109,7 @@ mod tests {
     /// More than one window.
     const SIZE_BYTES: usize = 44 << 20;
 
-    /// Reads it as the reader does.
+    /// Reads the file as the reader does.
     fn read_all(file: &File, size_bytes: u64) {
         let mut cache = DropAfterRead::default();
         let mut buffer = vec![0; 999_999];
@@ -121,7 +123,7 @@ mod tests {
 
     #[test]
     fn only_what_was_not_there_before_is_dropped() {
-        // Beside the sources: there is a disk under it, and so a page cache.
+        // The directory of the sources is on a disk, and so has a page cache.
         let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         file.write_all(&vec![1; SIZE_BYTES]).unwrap();
         file.sync_all().unwrap();

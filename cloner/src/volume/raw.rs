@@ -19,7 +19,7 @@ pub(crate) fn shrank(path: &Path, offset: u64, missing_bytes: u64) -> Error {
     )
 }
 
-/// The error that reading `path` failed at the byte `offset`, which shows where a disk is defective.
+/// The error that reading `path` failed at byte `offset`. The offset shows where a disk is defective.
 pub(crate) fn unreadable(path: &Path, offset: u64, cause: io::Error) -> Error {
     Error::io(Kind::Source, format!("cannot read {} at byte {offset}", path.display()), cause)
 }
@@ -43,7 +43,7 @@ pub fn read_range(file: &File, path: &Path, range: Range<u64>, sink: &mut dyn Si
     Ok(())
 }
 
-/// Size and modification time of a file, which change when it is written to. A device has none.
+/// The size and modification time of a file, which show that it was changed. A device has no stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp(Option<(u64, i64, i64)>);
 

@@ -1,10 +1,11 @@
-//! Removes a directory with its content. Symlinks are removed, never followed.
+//! Removes a directory with its content. Symlinks are removed and never followed.
 //!
-//! Descending would need an open directory or a name in memory for each level. Instead the content of subdirectories is moved up
-//! into the topmost directory until no subdirectory is left, so that depth and width need neither memory nor descriptors.
+//! Descending would need an open directory or a name in memory for each level. Instead, the content of subdirectories
+//! is moved up into the topmost directory until no subdirectory is left. So memory and descriptors do not depend on
+//! depth and width.
 //!
-//! Entries that cannot be removed stay, with their parent directories. All others are removed, and the first entry that stays is
-//! reported.
+//! Entries that cannot be removed stay, with their parent directories. All others are removed. The first entry that
+//! stays is reported.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -18,21 +19,22 @@ use rustix::io::Errno;
 use crate::attributes::name::shown;
 use crate::volume::tree::write::beneath::open_directory;
 
-/// How long a removal may continue after a stop: long enough for most leftovers, and short enough for a process that must end.
+/// How long a removal may continue after a stop: long enough for most leftovers, and short enough for a process that
+/// must exit.
 const AFTER_STOP: Duration = Duration::from_secs(1);
-/// The prefix of the name that a filesystem based on libfuse gives to a removed file that a process holds open. Removing that name
-/// only gives the file another one.
+/// The prefix of the name that a filesystem based on libfuse gives to a removed file that a process holds open.
+/// Removing that name only gives the file another such name.
 const HELD_OPEN: &[u8] = b".fuse_hidden";
-/// The most such names in one pass over a directory, which could otherwise never end.
+/// The maximum number of such names in one pass over a directory. Without it the pass might never end.
 const HELD_OPEN_LIMIT: u32 = 64;
-/// A directory is read again while its names become fewer. Names that change while it is read may be missed or returned twice, so
-/// this many further passes may remove nothing.
+/// A directory is read again while the number of its names decreases. Names that change during a pass may be missed or
+/// returned twice, so this many further passes may remove nothing.
 const STALLED_LIMIT: u32 = 8;
 
 /// Why an entry was not removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NotRemoved {
-    /// The error of the filesystem. `INTR`: a stop.
+    /// The error of the filesystem. `INTR` means a stop.
     pub(crate) cause: Errno,
     /// The name of the first entry that stays, without its path.
     entry: Vec<u8>,
@@ -54,15 +56,16 @@ impl fmt::Display for NotRemoved {
     }
 }
 
-/// Removes `name` in `parent`, whatever it is. A name that does not exist counts as removed.
+/// Removes `name` in `parent`, whatever type it has. A name that does not exist counts as removed.
 ///
-/// Errors: the first entry that stays, and why. `INTR` if `stop` is set and the removal took more than a second after that; the
-/// next removal removes the rest.
+/// Errors: the first entry that stays, and the reason. `INTR` if `stop` is set and the removal took more than a second
+/// after that. The next removal then removes the rest.
 pub(crate) fn remove_all(parent: impl AsFd, name: &[u8], stop: &Stop) -> Result<(), NotRemoved> {
     remove_within(parent.as_fd(), name, RemovalDeadline { stop, grace: AFTER_STOP, stopped_at: None })
 }
 
-/// Removes everything in the open directory `top` except names for which `is_kept` is true. Errors as for [`remove_all`].
+/// Removes everything in the open directory `top` except names for which `is_kept` returns true. Errors: as for
+/// [`remove_all`].
 pub(crate) fn empty(top: impl AsFd, is_kept: &dyn Fn(&[u8]) -> bool, stop: &Stop) -> Result<(), NotRemoved> {
     empty_within(top.as_fd(), is_kept, RemovalDeadline { stop, grace: AFTER_STOP, stopped_at: None })
 }
@@ -72,12 +75,12 @@ struct RemovalDeadline<'a> {
     stop: &'a Stop,
     /// How long the removal may continue after a stop.
     grace: Duration,
-    /// When the stop was noticed.
+    /// The time when the stop was noticed.
     stopped_at: Option<Instant>,
 }
 
 impl RemovalDeadline<'_> {
-    /// Checked before each name.
+    /// Called before each name.
     fn check(&mut self) -> Result<(), Errno> {
         if !self.stop.is_set() {
             return Ok(());
@@ -90,7 +93,7 @@ impl RemovalDeadline<'_> {
 /// A removal in progress.
 struct Removal<'a> {
     deadline: RemovalDeadline<'a>,
-    /// How many directories were moved up. The number is the name of the last one.
+    /// The number of directories that were moved up. It is the name of the last one.
     moved: u64,
     /// The first entry that could not be removed.
     first: Option<NotRemoved>,
@@ -122,7 +125,7 @@ fn empty_within(
     })
 }
 
-/// The result for a name.
+/// The result of the removal of a name.
 enum Done {
     /// It was removed from its directory.
     Gone,
@@ -131,7 +134,7 @@ enum Done {
 }
 
 impl Removal<'_> {
-    /// Calls `act`, which removes a name from `directory`, until no name is left or nothing changes any more.
+    /// Calls `act`, which removes a name from `directory`, until no name is left or a pass changes nothing.
     fn drain(
         &mut self,
         directory: BorrowedFd<'_>,
@@ -190,7 +193,7 @@ impl Removal<'_> {
     }
 }
 
-/// Removes a file or an empty directory. ENOTEMPTY: a directory with content.
+/// Removes a file or an empty directory. Errors: ENOTEMPTY for a directory with content.
 pub(crate) fn remove_one(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
     match unlinkat(&parent, name, AtFlags::empty()) {
         Err(Errno::NOENT) => Ok(()),
@@ -209,14 +212,14 @@ fn move_up(
     top: BorrowedFd<'_>,
     moved: &mut u64,
 ) -> Result<(), Errno> {
-    // A directory can only change its parent if it is writable itself.
+    // Moving a directory changes its `..`, so the directory must be writable.
     open_directory(directory, child.to_bytes())?;
     loop {
         *moved += 1;
         let name = moved.to_string();
         match renameat_with(directory, child, top, &name, RenameFlags::NOREPLACE) {
             Err(Errno::EXIST) => {}
-            // This can only replace an empty directory, which is to be removed anyway.
+            // This can replace only an empty directory, which is to be removed anyway.
             Err(Errno::INVAL | Errno::NOSYS) => match renameat(directory, child, top, &name) {
                 Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
                 result => return result,
@@ -283,7 +286,7 @@ mod tests {
         let deadline = RemovalDeadline { stop: &stop, grace: Duration::ZERO, stopped_at: None };
         assert_eq!(remove_within(root.as_fd(), b"tree", deadline).unwrap_err().cause, Errno::INTR);
         assert!(deep.join("file").exists());
-        // Little is left: a second after the stop is enough.
+        // Not much is left: one second after the stop is enough.
         remove_all(&root, b"tree", &stop).unwrap();
         assert!(!scratch.path().join("tree").exists());
     }

@@ -1,8 +1,9 @@
-//! Keeps a second writer away from a directory.
+//! Keeps other writers out of a directory.
 //!
-//! A writer locks the directory itself (`flock`). The kernel releases the lock when the process ends, however it ends. The lock
-//! works between processes and pods of one node on any filesystem, and between nodes if the filesystem supports locks of
-//! directories. A writer also stores a description of itself next to what it writes; that is only used in messages.
+//! A writer locks the directory itself (`flock`). The kernel releases the lock when the process ends for any reason.
+//! The lock works between processes and pods of one node on any filesystem, and between nodes if the filesystem
+//! supports locks of directories. A writer also stores a description of itself next to what it writes. The description
+//! is only used in messages.
 
 use std::fmt::Write;
 use std::fs::{File, read_to_string};
@@ -19,10 +20,10 @@ use time::format_description::well_known::Rfc3339;
 use crate::error::{Error, Kind, Result};
 use crate::volume::layout::{STAGING_NAME, WRITER, names_for};
 
-/// The most bytes that are read of another writer's description. Descriptions are shorter.
+/// The maximum number of bytes that are read from another writer's description. Descriptions are shorter.
 const DESCRIPTION_BYTES: u64 = 256;
 
-/// How often the directory may be replaced while it is locked before that is an error.
+/// How many times the directory may be replaced while it is locked, before that is an error.
 const ATTEMPTS: u32 = 16;
 
 /// Which part of a directory is locked.
@@ -30,7 +31,7 @@ const ATTEMPTS: u32 = 16;
 pub enum Share {
     /// The whole directory: a tree is written there.
     Whole,
-    /// One image in it, which has a lock of its own. Other images can be written at the same time.
+    /// One image in it, which has its own lock. Other images can be written at the same time.
     Image,
 }
 
@@ -49,7 +50,7 @@ impl WriterLock {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         for _ in 0..ATTEMPTS {
             let directory = match rustix::fs::open(path, flags, Mode::empty()) {
-                // A directory may be writable without being readable. The image has a lock of its own.
+                // A directory may be writable but not readable. The image has its own lock.
                 Err(Errno::ACCESS) if share == Share::Image => return Ok(Self { _locked: None }),
                 opened => opened.map_err(|cause| Error::target("open the directory", path, cause.into()))?,
             };
@@ -64,7 +65,7 @@ impl WriterLock {
                 }
                 Err(cause) => return Err(Error::target("lock", path, cause.into())),
             }
-            // The copy that created it may have failed in between, and removed it.
+            // The copy that created the directory may have failed in between, and removed it.
             let named = rustix::fs::stat(path).map(|named| (named.st_dev, named.st_ino));
             if fstat(&directory).map(|found| (found.st_dev, found.st_ino)) == named {
                 return Ok(Self { _locked: Some(directory) });
@@ -97,7 +98,7 @@ pub(crate) fn try_lock(fd: impl AsFd, is_exclusive: bool) -> rustix::io::Result<
             Err(Errno::INTR) => {}
             // CIFS returns EACCES.
             Err(Errno::WOULDBLOCK | Errno::ACCESS) => return Ok(Lock::Busy),
-            // NFS returns EBADF for a file that is only open for reading, a seccomp profile EPERM.
+            // NFS returns EBADF for a file that is open only for reading. A seccomp profile returns EPERM.
             Err(
                 Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::BADF | Errno::PERM,
             ) => return Ok(Lock::Unsupported),
@@ -106,8 +107,8 @@ pub(crate) fn try_lock(fd: impl AsFd, is_exclusive: bool) -> rustix::io::Result<
     }
 }
 
-/// Whether `name` in `directory` is the file that is open as `fd`. To be checked after a lock is taken: the locked file must be the
-/// one that other processes find.
+/// Whether `name` in `directory` is the file that is open as `fd`. To be checked after a lock was taken, because other
+/// processes look for the lock at that name.
 pub(crate) fn is_at(directory: impl AsFd, name: &[u8], fd: impl AsFd) -> bool {
     let identity = |found: &Stat| (found.st_dev, found.st_ino);
     match (statat(directory, name, AtFlags::SYMLINK_NOFOLLOW), fstat(fd)) {
@@ -116,7 +117,7 @@ pub(crate) fn is_at(directory: impl AsFd, name: &[u8], fd: impl AsFd) -> bool {
     }
 }
 
-/// The error of a writer that finds another one.
+/// The error of a writer that finds another writer.
 pub(crate) fn busy(path: &Path, holder: &str) -> Error {
     let path = path.display();
     let text = format!("another process is writing to {path} ({holder}): wait until it has ended, or end it");
@@ -138,15 +139,15 @@ pub(crate) fn own_description() -> String {
     text
 }
 
-/// A stored [`own_description`] for a message; `None` if it is empty. Any process may have written it.
+/// A stored [`own_description`], for a message; `None` if it is empty. It may come from any process.
 pub(crate) fn shown_description(stored: &[u8]) -> Option<String> {
     let stored = String::from_utf8_lossy(stored);
     let line = stored.lines().next()?.trim();
     (!line.is_empty()).then(|| Escaped::of_peer(line).to_string())
 }
 
-/// The process that holds the lock of `fd`, as far as it is known: from the kernel if this process can see the other one, else from
-/// its stored description.
+/// The process that holds the lock of `fd`, as far as it is known. The kernel identifies it if this process can see the
+/// other one. Otherwise its stored description is used.
 pub(crate) fn locker(fd: impl AsFd, stored: Option<String>) -> String {
     seen(fd).or(stored).unwrap_or_else(|| "it is not visible from here".to_owned())
 }
@@ -165,7 +166,7 @@ fn holder(directory: &OwnedFd) -> String {
     )
 }
 
-/// The description in an open file.
+/// The description that an open file contains.
 pub(crate) fn description_in(file: File) -> Option<String> {
     let mut stored = Vec::new();
     if !file.metadata().ok()?.is_file() {
@@ -175,7 +176,7 @@ pub(crate) fn description_in(file: File) -> Option<String> {
     shown_description(&stored)
 }
 
-/// The process that holds a lock of `fd`, if the kernel shows it.
+/// The process that holds a lock of `fd`, if the kernel identifies it.
 fn seen(fd: impl AsFd) -> Option<String> {
     let found = fstat(fd).ok()?;
     let place = format!(" {:02x}:{:02x}:{} ", major(found.st_dev), minor(found.st_dev), found.st_ino);

@@ -9,13 +9,13 @@ use rustix::io::{Errno, Result};
 use crate::attributes::XATTR_BYTES;
 use crate::volume::optional_calls::{Call, Class};
 
-/// The size of the first, small buffer: the kernel allocates as much as it is offered, for every entry.
+/// The size of the first, small buffer. For every entry the kernel allocates as much memory as the buffer has.
 const FEW_NAMES_BYTES: usize = 256;
 
 /// A buffer for a list of names or for a value.
 pub type XattrBuffer = Box<[u8]>;
 
-/// A buffer that is large enough for any list of names and any value.
+/// A buffer that is large enough for any list of names and for any value.
 pub fn room() -> XattrBuffer {
     vec![0; XATTR_BYTES].into()
 }
@@ -73,7 +73,7 @@ impl<'a> XattrAccess<'a> {
 
     /// Whether the attribute `name` has this value.
     pub fn has(&self, name: &[u8], value: &[u8]) -> Result<bool> {
-        // One byte more than the value: a longer value then differs, and an empty buffer would only return the length.
+        // One byte more than the value: then a longer value differs. An empty buffer would only return the length.
         let mut found = vec![0; value.len() + 1];
         let len = match self {
             Self::Open(fd) => fgetxattr(fd, name, found.as_mut_slice()),
@@ -92,7 +92,8 @@ impl<'a> XattrAccess<'a> {
     }
 }
 
-/// Removes the attribute `name`, if it exists. If it does not, errors are ignored except those of a failing disk.
+/// Removes the attribute `name`, if it exists. If it does not exist, errors are ignored, except those of a failing
+/// disk.
 pub fn remove(fd: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     match fremovexattr(fd, name) {
         Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
@@ -114,7 +115,7 @@ pub fn names(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|&byte| byte == 0).filter(|name| !name.is_empty())
 }
 
-/// Attributes for tests: `user.*` on a file of the directory that temporary files go to.
+/// Attributes for tests: `user.*` on a file in the directory for temporary files.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! `cloner copy`: both ends in one process, over the same path as between two pods.
+//! `cloner copy`: runs both ends in one process, with the same code path as between two pods.
 
 pub mod new_directory;
 pub mod plan;
@@ -37,14 +37,14 @@ use crate::send::url::UploadUrl;
 use crate::volume::destination::Destination;
 use crate::volume::writer_lock::{Share, WriterLock};
 
-/// Common name of the throw-away client certificate.
+/// Common name of the temporary client certificate.
 const CLIENT_NAME: &str = "decant-copy";
-/// The certificates are used by this process only, but a copy may take longer than a day.
+/// Only this process uses the certificates, but a copy may take longer than a day.
 const CERTIFICATE_DAYS: i64 = 30;
 /// How long the receiving end may take to clean up or to report why it failed.
 const TARGET_END: Duration = Duration::from_secs(20);
 
-/// Copies. Prints progress and one line at the end.
+/// Runs a copy. Prints progress, and one line at the end.
 pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
     let make_plan = || CopyPlan::make(&args.source, &args.target, args.force);
     // Declared first, so that it is dropped last: the clean-up needs the lock, too.
@@ -59,7 +59,7 @@ pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
     let plan = if new_directory.is_some() {
         &first
     } else {
-        // Until the lock was taken, another process may have written there.
+        // Another process may have written there before the lock was taken.
         again = make_plan()?;
         if let Some(like) = &again.new_directory {
             new_directory = Some(NewDirectory::make(&again.final_path, like)?);
@@ -100,7 +100,8 @@ fn claimed(plan: &CopyPlan) -> Result<Option<Arc<WriterLock>>> {
     WriterLock::take(path, share).map(|claim| Some(Arc::new(claim)))
 }
 
-/// Starts the receiving end on loopback, sends to it, and returns when both ends have succeeded: what could not be kept.
+/// Starts the receiving end on loopback and sends to it. Returns when both ends have succeeded, with a description of
+/// what could not be kept.
 fn transfer(
     args: &CopyArgs,
     plan: &CopyPlan,
@@ -169,11 +170,12 @@ fn transfer(
     outcome
 }
 
-/// Combines the outcomes of both ends. If the target refused or hung up, its own error says why. If the source failed, the
-/// target only sees a cut stream, so the source's error is the one to report.
+/// Combines the results of both ends. If the target refused or hung up, its own error is the reason. If the source
+/// failed, the target only sees an incomplete stream, so the source's error is reported.
 fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> Result<Option<String>> {
     let error = match sent {
-        // The target tells the sender only what a directory lost. What an image lost is in the target's own result.
+        // The target reports to the sender only what a directory lost. What an image lost is in the target's own
+        // result.
         Ok(None) => {
             let received = results.recv_timeout(TARGET_END).ok().and_then(Result::ok);
             return Ok(received
@@ -184,7 +186,7 @@ fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> R
         Ok(not_kept) => return Ok(not_kept),
         Err(error) => error,
     };
-    // This also waits until an interrupted target has removed what it wrote.
+    // The wait also lets an interrupted target remove what it wrote.
     let received = match error.kind() {
         Kind::Source | Kind::SourceChanged | Kind::Usage if results.is_empty() => {
             results.recv_timeout(Duration::from_secs(1))
@@ -197,7 +199,7 @@ fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> R
     }
 }
 
-/// Checks that the loopback interface is up, which it is not in a new network namespace (`unshare -n`). Nothing is sent:
+/// Checks that the loopback interface is up. In a new network namespace (`unshare -n`) it is down. Nothing is sent:
 /// connecting a datagram socket only looks up the route.
 fn check_route(address: SocketAddr) -> Result<()> {
     let probe = UdpSocket::bind((address.ip(), 0)).and_then(|socket| socket.connect(address));

@@ -1,7 +1,8 @@
-//! The directory that a copy creates: after the copy it is complete or removed.
+//! The directory that a copy creates. After the copy it is either complete or removed.
 //!
-//! A file in the staging directory (`layout::MADE`) records that a copy created the directory. After a kill the next copy then
-//! can tell it from a directory of the user, which keeps its owner and mode and is never removed.
+//! A file in the staging directory (`layout::MADE`) records that a copy created the directory. If the copy is killed,
+//! the next copy can distinguish the directory from one of the user. A directory of the user keeps its owner and mode
+//! and is never removed.
 
 use std::fs::{self, File, Metadata};
 use std::io::ErrorKind;
@@ -26,18 +27,18 @@ use crate::volume::xattrs::{XattrAccess, names, room};
 pub struct NewDirectory<'a> {
     path: &'a Path,
     like: &'a Metadata,
-    /// A copy created it, and no other process writes to it.
+    /// Whether a copy created it and no other process writes to it.
     is_ours: bool,
     completed: bool,
 }
 
 impl<'a> NewDirectory<'a> {
-    /// Creates the directory `path` for a copy of the directory that `like` describes. If `path` exists, a copy that was killed
-    /// created it.
+    /// Creates the directory `path` for a copy of the directory that `like` describes. If `path` already exists, a
+    /// killed copy created it.
     pub fn make(path: &'a Path, like: &'a Metadata) -> Result<Self> {
         let is_ours = !path.is_dir();
         if is_ours {
-            // Closed to other users until it has its final mode.
+            // No access for other users until it has its final mode.
             let made = fs::DirBuilder::new().mode(0o700).create(path);
             made.map_err(|e| Error::target("create the directory", path, e))?;
         }
@@ -71,8 +72,8 @@ impl<'a> NewDirectory<'a> {
         }
     }
 
-    /// Gives the new directory the attributes of the directory `source`, and none that it inherits from its parent. Returns what
-    /// could not be kept, as for every entry in it.
+    /// Gives the new directory the attributes of the directory `source`, and no attributes inherited from its parent.
+    /// Returns what could not be kept, as for every entry in it.
     pub fn complete(mut self, source: &Path) -> Result<Kinds> {
         self.completed = true;
         let path = self.path;
@@ -85,7 +86,7 @@ impl<'a> NewDirectory<'a> {
         let parent = parent_of(path);
         match rustix::fs::open(parent, flags, Mode::empty()) {
             Ok(open) => sync_directory(open),
-            // The parent may be writable without being readable.
+            // The parent may be writable but not readable.
             Err(Errno::ACCESS) => sync_filesystem(&directory),
             Err(e) => Err(e),
         }
@@ -94,7 +95,7 @@ impl<'a> NewDirectory<'a> {
     }
 }
 
-/// Syncs the names in a directory. Where a directory cannot be synced, syncs the whole filesystem.
+/// Syncs the names in a directory. If the directory cannot be synced, syncs the whole filesystem.
 fn sync_directory(directory: impl AsFd) -> Result<(), Errno> {
     match rustix::fs::fsync(&directory) {
         Err(e) if Call::SyncDirectory.is_dispensable(e) => sync_filesystem(directory),
@@ -131,13 +132,13 @@ fn entry_of(path: &Path, meta: &Metadata) -> Result<Entry> {
     })
 }
 
-/// The mode that the file or directory `path` may have without its access control list; `mode` if it has no list.
+/// The mode that the file or directory `path` may have without its access control list. If it has no list, `mode`.
 pub fn mode_without_acl(path: &Path, mode: u32) -> u32 {
     let list = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
         .and_then(|file| XattrAccess::Open(file.as_fd()).get(ACCESS_ACL, &mut room()).map(<[u8]>::to_vec));
     match list {
         Ok(list) => acl::without(mode, Some(&list)),
-        // A file that cannot be opened is not copied, and one without a list has only its mode.
+        // A file that cannot be opened is not copied. A file without a list has only its mode.
         Err(_) => mode,
     }
 }
@@ -145,7 +146,7 @@ pub fn mode_without_acl(path: &Path, mode: u32) -> u32 {
 /// The extended attributes of a directory.
 struct Xattrs {
     read: Vec<Xattr>,
-    /// Kinds of those that may not be read.
+    /// Kinds of attributes that this process may not read.
     unread: Kinds,
 }
 
@@ -183,7 +184,7 @@ impl Drop for NewDirectory<'_> {
     fn drop(&mut self) {
         if self.is_ours && !self.completed {
             self.unmark();
-            // This only removes an empty directory. The receiving end has cleaned up its content.
+            // This removes only an empty directory. The receiving end has already removed the content.
             let _ = fs::remove_dir(self.path);
         }
     }

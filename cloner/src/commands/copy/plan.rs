@@ -1,4 +1,4 @@
-//! Decides what `cloner copy SRC DST` does before anything is changed.
+//! Decides what `cloner copy SRC DST` will do, before anything is changed.
 
 use std::fs::{self, File, Metadata};
 use std::io::{ErrorKind, Read};
@@ -15,19 +15,19 @@ use crate::volume::destination::Destination::{self, Device, Directory};
 use crate::volume::layout::{MADE, REPLACED, STAGING_NAME, names_for};
 use crate::volume::tree::write::staging::identity_text;
 
-/// Longer than the mark of a directory.
+/// Longer than the content of a mark file.
 const MARK_BYTES: u64 = 64;
 
-/// A copy that is possible.
+/// A copy that was checked and is possible.
 #[derive(Debug)]
 pub struct CopyPlan {
     /// How the source is sent.
     pub content: ContentType,
-    /// Where it goes.
+    /// Where the copy is written.
     pub destination: Destination,
-    /// The path of the copy, for the user.
+    /// The path of the copy, for messages.
     pub final_path: PathBuf,
-    /// Permission bits of a file that is made.
+    /// Permission bits of a new file.
     pub file_mode: u32,
     /// The metadata that the target directory gets. The directory is created first if it does not exist.
     pub new_directory: Option<Metadata>,
@@ -65,7 +65,8 @@ fn directory(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Resu
         return Ok(plan(into(), Some(meta.clone())));
     };
     if found.file_type().is_block_device() {
-        // A link does not count: the archive of a directory stores it as a link, whose content may be anywhere.
+        // A symbolic link does not count: the archive of a directory contains only the link, whose content may be
+        // anywhere.
         let image = source.join(DISK_IMAGE);
         if !fs::symlink_metadata(&image).is_ok_and(|found| found.is_file()) {
             let path = source.display();
@@ -161,9 +162,9 @@ fn same(a: &Metadata, b: &Metadata) -> bool {
 
 /// What a target directory holds.
 enum DirectoryContent {
-    /// Nothing, or only what a copy left that was killed. The receiving end removes that.
+    /// Nothing, or only the remains of a killed copy, which the receiving end removes.
     Nothing,
-    /// Only what a copy left that created this directory and was killed. The directory still needs its owner and mode.
+    /// Only the remains of a killed copy that created this directory. The directory still needs its owner and mode.
     MadeByCopy,
     Entries,
 }
@@ -179,7 +180,7 @@ fn content(directory: &Path) -> Result<DirectoryContent> {
                 return Ok(DirectoryContent::Entries);
             }
         } else if fs::read_dir(replaced).is_ok_and(|mut entries| entries.next().is_some()) {
-            // The copy was killed while it replaced an entry: this may be the only copy of that entry.
+            // The copy was killed while it replaced an entry: the moved entry may be the only copy.
             return Ok(DirectoryContent::Entries);
         } else if is_made(directory, &directory.join(name).join(MADE)) {
             found = DirectoryContent::MadeByCopy;
@@ -188,7 +189,8 @@ fn content(directory: &Path) -> Result<DirectoryContent> {
     Ok(found)
 }
 
-/// Whether the file `mark` says that a copy created `directory`. A mark that was copied from another directory does not count.
+/// Whether the file `mark` identifies `directory` as created by a copy. A mark that was copied from another directory
+/// does not count.
 fn is_made(directory: &Path, mark: &Path) -> bool {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
     let mut words = String::new();
@@ -197,7 +199,7 @@ fn is_made(directory: &Path, mark: &Path) -> bool {
     read.is_ok() && rustix::fs::stat(directory).is_ok_and(|found| identity_text(&found) == words)
 }
 
-/// Refuses a copy of a directory into itself, which would never end.
+/// Refuses a copy of a directory into itself: such a copy would never end.
 fn refuse_inside(outer: &Path, inner: &Path) -> Result<()> {
     let existing = if inner.exists() { inner } else { parent_of(inner) };
     match (outer.canonicalize(), existing.canonicalize()) {

@@ -1,4 +1,4 @@
-//! Shows a copy to the user: a progress bar on a terminal, plain lines elsewhere, and one line at the end.
+//! Shows a copy to the user: a progress bar on a terminal, otherwise plain lines, and one line at the end.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::commands::cli::LogFormat;
 use crate::report::progress_log::{ProgressLog, describe, summary};
 use crate::report::ticker::TICK;
 
-/// The bar on the terminal of this process, if it has one. Log lines must not overwrite it.
+/// The bar on the terminal of this process, if there is one. Log lines must not overwrite it.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
 
-/// Standard error for log lines: hides the bar while a line is written.
+/// Standard error for log lines. Hides the bar while a line is written.
 pub struct AroundBar;
 
 impl Write for AroundBar {
@@ -53,7 +53,7 @@ enum ScreenKind {
 }
 
 impl Screen {
-    /// A bar if stderr is a terminal, else lines (log records if those are JSON), nothing if `quiet`.
+    /// A bar if stderr is a terminal; otherwise lines, or log records if the log is JSON. Nothing if `quiet` is set.
     pub fn new(quiet: bool, format: LogFormat) -> Self {
         let kind = match format {
             _ if quiet => ScreenKind::Nothing,
@@ -107,7 +107,7 @@ impl Screen {
         }
     }
 
-    /// A warning about a copy that succeeded. It goes to standard error even with `--quiet`.
+    /// Prints a warning about a copy that succeeded. It goes to standard error even with `--quiet`.
     pub fn warn(&self, text: &str) {
         match self.kind {
             ScreenKind::Log => log::warn!("{text}"),
@@ -115,7 +115,7 @@ impl Screen {
         }
     }
 
-    /// The line at the end.
+    /// Prints the line at the end.
     pub fn report(&self, progress: &Progress, elapsed: Duration, source: &Path, target: &Path) {
         if self.quiet {
             return;
@@ -133,7 +133,7 @@ fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(Percent::FULL.hundredths()), ProgressDrawTarget::stderr());
     let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let template = if colour { "[{bar:30.cyan/dim}] {msg}" } else { "[{bar:30}] {msg}" };
-    // Both templates are constants. If one were wrong, the default style would remain.
+    // Both templates are constants. If a template were wrong, the default style would be used.
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }

@@ -1,4 +1,4 @@
-//! Compares what arrives with the sender's digests.
+//! Compares the content that arrives with the sender's digests.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,18 +10,19 @@ use crate::snappy::mark::Mark;
 use crate::stream::Piece;
 use crate::tar::reader::VerifyContent;
 
-/// A sender's digests come right after the segments; a sender that sends more than this ahead of its data is broken.
+/// A sender sends each digest right after its segment. A sender that sends more digests than this ahead of its data is
+/// faulty.
 const AHEAD_LIMIT: usize = 1024;
-/// A sender that sends digests sends one right after each segment that is not zeros; those of kept segments may be missing.
-/// A sender that leaves out more is broken.
+/// A sender that sends digests sends one right after each segment that is not zeros. The digests of kept segments may
+/// be missing. A sender that leaves out more than this is faulty.
 const BEHIND_LIMIT: usize = HELD_LIMIT + 1024;
 
 /// The result of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verification {
-    /// The digest as computed here.
+    /// The digest as this target computed it.
     pub content_digest: ContentDigest,
-    /// Whether the sender sent the same. Senders other than Decant send none.
+    /// Whether the sender sent the same digest. Only Decant sends digests.
     pub is_confirmed: bool,
 }
 
@@ -32,30 +33,30 @@ pub struct ResumeVerifier(RefCell<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     segments: SegmentHasher,
-    /// Computed and not yet compared.
+    /// Computed digests that were not compared yet.
     computed: VecDeque<SegmentRun>,
-    /// The sender's, not yet compared.
+    /// Digests of the sender that were not compared yet.
     expected: VecDeque<(u64, Digest)>,
     content_digest: Option<ContentDigest>,
-    /// What was computed, once the content is complete.
+    /// The computed digest of the complete content.
     found: Option<ContentDigest>,
     has_marks: bool,
     /// The segments that this target holds from a previous attempt.
     held: Vec<Digest>,
-    /// The segments that were compared, from the first one on.
+    /// The segments that were compared, starting with the first one.
     proven: Vec<Digest>,
-    /// Content of an archive that is in held segments and was not passed over yet.
+    /// Content of an archive that is in held segments and that was not passed over yet.
     passing_bytes: u64,
 }
 
 impl ResumeVerifier {
-    /// Verifies a content of which the target holds `held`, from the first segment on.
+    /// Verifies content whose first segments, `held`, are already on the target.
     pub fn new(held: Vec<Digest>) -> Self {
         Self(RefCell::new(Inner { held, ..Inner::default() }))
     }
 
-    /// The same for the content of an archive: the reader of the archive passes over what is held, record by record and run
-    /// by run.
+    /// Like [`Self::new`], for the content of an archive: the reader of the archive passes over held content, record by
+    /// record and run by run.
     pub fn passing_over(held: Vec<Digest>) -> Self {
         let mut inner = Inner::default();
         held.into_iter().for_each(|digest| inner.segments.known(digest, SEGMENT_BYTES));
@@ -63,7 +64,7 @@ impl ResumeVerifier {
         Self(RefCell::new(inner))
     }
 
-    /// Takes what the sender sends about the content.
+    /// Takes a mark of the sender.
     pub fn mark(&self, mark: Mark) -> Result<()> {
         let inner = &mut *self.0.borrow_mut();
         inner.has_marks = true;
@@ -78,7 +79,7 @@ impl ResumeVerifier {
         inner.settle()
     }
 
-    /// The content is complete: it must agree with all of the sender's digests.
+    /// Ends the content: it must agree with all of the sender's digests.
     pub fn finish(&self) -> Result<Verification> {
         let inner = &mut *self.0.borrow_mut();
         let content_digest = inner.segments.finish();
@@ -102,12 +103,12 @@ impl ResumeVerifier {
         }
     }
 
-    /// The digest as computed here; `None` before the end.
+    /// The computed digest; `None` before the end of the content.
     pub fn found(&self) -> Option<ContentDigest> {
         self.0.borrow().found
     }
 
-    /// The digests of all segments that arrived and agree, from the first one on. They are handed over once.
+    /// Takes the digests of all segments that arrived and agree, starting with the first one.
     pub fn proven(&self) -> Vec<Digest> {
         std::mem::take(&mut self.0.borrow_mut().proven)
     }
@@ -146,7 +147,7 @@ impl VerifyContent for ResumeVerifier {
 }
 
 impl Inner {
-    /// Content of an archive that is held: the sender does not send it again.
+    /// Passes over content of an archive that is held: the sender does not send it again.
     fn pass_over(&mut self, piece: &Piece<'_>) -> Result<()> {
         let left_bytes = match piece {
             Piece::Kept(len) => self.passing_bytes.checked_sub(*len),
@@ -175,7 +176,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Compares as far as both digests are known.
+    /// Compares the digests of all segments for which both digests are known.
     fn settle(&mut self) -> Result<()> {
         while let Some(run) = self.segments.next_complete() {
             push_run(&mut self.computed, run);
@@ -213,7 +214,7 @@ impl Inner {
         Ok(())
     }
 
-    /// The first `count` segments of `run` have no digest of the sender: only zeros may have none.
+    /// Accepts the first `count` segments of `run` without a digest of the sender. Only zeros may have none.
     fn prove_zeros(&mut self, run: SegmentRun, count: u64) -> Result<()> {
         if count > 0 && run.digest != *ZERO_SEGMENT {
             return Err(mismatch(run.first));

@@ -89,7 +89,7 @@ fn only_what_is_held_can_be_kept() {
     let verifier = ResumeVerifier::new(vec![first]);
     verifier.content(&Piece::Data(b"x")).unwrap();
     assert!(verifier.content(&Piece::Kept(SEGMENT_BYTES)).is_err());
-    // Held, but not what the source has now.
+    // The held digest is not that of the source's content now.
     let verifier = ResumeVerifier::new(vec![Digest([0; 32])]);
     verifier.content(&Piece::Kept(SEGMENT_BYTES)).unwrap();
     assert!(verifier.mark(marks[0]).is_err());
@@ -99,7 +99,7 @@ fn only_what_is_held_can_be_kept() {
 fn the_number_of_segments_without_a_digest_is_limited() {
     let held = vec![Digest([1; 32]); HELD_LIMIT];
     let verifier = ResumeVerifier::new(held);
-    // From here on a digest is expected for each segment.
+    // From now on each segment must have a digest.
     verifier.mark(Mark::Content(ContentDigest { content_bytes: 0, digest: Digest([0; 32]) })).unwrap();
     verifier.content(&Piece::Kept(HELD_LIMIT as u64 * SEGMENT_BYTES)).unwrap();
     let without = (0..2000).take_while(|_| {

@@ -1,5 +1,5 @@
-//! A clone over several connections (docs/protocol.md section 6.5): the first connection opens it, the others join, and the packs of
-//! all of them are put back into one order.
+//! A clone over several connections (docs/protocol.md section 6.5): the first connection opens it, the others join, and
+//! their packs are put back into one order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,47 +16,47 @@ use crate::snappy::split::Pack;
 
 /// How long the other connections may take to join: a source gives each 20 s for its handshake.
 const JOIN: Duration = Duration::from_secs(30);
-/// How long a connection that follows waits for the outcome. A source waits for an hour.
+/// How long a follower connection waits for the outcome. A source waits for an hour.
 const OUTCOME: Duration = Duration::from_secs(2 * 3600);
-/// The same when the process is to stop: longer than the process waits for a transfer to end.
+/// The same after the process was asked to stop: longer than the process waits for a transfer to end.
 const OUTCOME_ON_STOP: Duration = Duration::from_secs(20);
 
-/// Status and text for a connection that follows.
+/// Status and text for a follower connection.
 pub type FollowerAnswer = (u16, String);
 
-/// The clone as the connections see it that may join.
+/// An open clone, as the connections that may join it see it.
 #[derive(Debug)]
 pub struct OpenStreams {
     clone: u64,
     count: usize,
-    /// `None` where a connection has taken its slot.
+    /// An item is `None` once a connection has taken its slot.
     slots: Vec<Option<StreamSlot>>,
     joined: Arc<[AtomicBool]>,
     is_over: Arc<AtomicBool>,
 }
 
-/// One connection's ends of the channels.
+/// The channel ends of one connection.
 #[derive(Debug)]
 pub struct StreamSlot {
     /// Takes the connection's packs.
     pub packs_out: Sender<Message<Pack>>,
-    /// Takes the reason why there will be no more.
+    /// Takes the reason why no more packs will come.
     pub failures: Sender<Error>,
     /// Used packs.
     pub packs: Pool<Pack>,
-    /// What to answer, when it is known.
+    /// The answer for this connection, once it is known.
     answer: Receiver<FollowerAnswer>,
     is_over: Arc<AtomicBool>,
 }
 
-/// The parts of all connections. When it is dropped, the connections see that the clone is over.
+/// The parts of all connections. When this is dropped, the connections see that the clone is over.
 pub struct Streams {
     /// The slot of the first connection.
     pub first: Option<StreamSlot>,
     /// Used packs.
     pub packs: Pool<Pack>,
     inputs: Vec<Receiver<Message<Pack>>>,
-    /// One channel for all connections, so that none is waited for after another one broke.
+    /// One channel for all connections, so that the failure of any connection ends the wait for the others.
     failures: Receiver<Error>,
     /// Keeps that channel open.
     _failed: Sender<Error>,
@@ -64,11 +64,11 @@ pub struct Streams {
     joined: Arc<[AtomicBool]>,
     is_over: Arc<AtomicBool>,
     opened: Instant,
-    /// Of the first connection: it is cancelled when another source takes the place.
+    /// The stop token of the first connection. It is set when another source replaces this one.
     connection: Stop,
 }
 
-/// Opens the clone that `lead` is the first connection of. `connection` is the stop token of that connection.
+/// Opens the clone whose first connection is `lead`. `connection` is the stop token of that connection.
 pub fn open(lead: StreamId, connection: Stop) -> (Streams, OpenStreams) {
     let is_over = Arc::<AtomicBool>::default();
     let joined: Arc<[AtomicBool]> = (0..lead.count).map(|index| AtomicBool::new(index == 0)).collect();
@@ -106,7 +106,7 @@ pub fn open(lead: StreamId, connection: Stop) -> (Streams, OpenStreams) {
 }
 
 impl OpenStreams {
-    /// The slot of a connection that follows; `None` if the clone does not wait for it.
+    /// The slot of a follower connection; `None` if the clone does not wait for it.
     pub fn join(&mut self, stream: StreamId) -> Option<StreamSlot> {
         let is_of_clone = stream.attempt == self.clone && stream.count == self.count;
         if !is_of_clone || self.is_over.load(Ordering::Acquire) {
@@ -119,7 +119,7 @@ impl OpenStreams {
 }
 
 impl StreamSlot {
-    /// Whether packs are no longer taken.
+    /// Whether packs are no longer accepted.
     pub fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
     }
@@ -129,7 +129,7 @@ impl StreamSlot {
         !self.answer.is_empty()
     }
 
-    /// Waits for the answer. The transfer has a moment to end after `stop` was set.
+    /// Waits for the answer. After `stop` is set, the transfer has a moment to end.
     pub fn wait_for_answer(&self, stop: &Stop) -> FollowerAnswer {
         let given_up = || (503, "the clone was given up".to_owned());
         let mut deadline = Instant::now() + OUTCOME;
@@ -150,7 +150,7 @@ impl StreamSlot {
 }
 
 impl Streams {
-    /// Hands on all packs in the order in which the source dealt them, until all connections end.
+    /// Forwards all packs in the order in which the source dealt them, until all connections end.
     pub fn merge(&self, deal: &mut Deal<Pack>, stop: &Stop) -> Result<()> {
         let count = self.inputs.len();
         for turn in 0_u64.. {
@@ -177,10 +177,10 @@ impl Streams {
         Ok(())
     }
 
-    /// Gives all but the first connection their answer. Only the first one gets the reason of a failure.
+    /// Gives all connections but the first their answer. Only the first one gets the reason of a failure.
     pub fn answer(self, has_succeeded: bool) {
         for answer in &self.answers[1..] {
-            // A connection that broke does not take it.
+            // A connection that broke does not receive it.
             let _ = answer.try_send(match has_succeeded {
                 true => (200, String::new()),
                 false => (503, "the clone failed; its first connection is told why".to_owned()),
@@ -188,13 +188,13 @@ impl Streams {
         }
     }
 
-    /// No more packs are taken, and no connection can join.
+    /// Accepts no more packs, and lets no connection join.
     pub fn end(&mut self) {
         self.is_over.store(true, Ordering::Release);
         self.inputs.clear();
     }
 
-    /// Checks that the others end where stream `index` has ended.
+    /// Checks that the other connections end where stream `index` has ended.
     fn all_end(&self, index: usize, stop: &Stop) -> Result<()> {
         for other in (0..self.inputs.len()).filter(|&other| other != index) {
             match self.next(other, stop)? {

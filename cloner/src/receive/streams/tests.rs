@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 const LEAD: StreamId = StreamId { attempt: 7, index: 0, count: 3 };
 
-/// A pack with one frame of `byte`, which ends `turn`, if it is one.
+/// A pack with one frame of `byte`. If `turn` is given, the pack ends that turn.
 fn pack(byte: u8, turn: Option<u64>) -> Pack {
     let mut stream = STREAM_IDENTIFIER.to_vec();
     crate::snappy::encode::Encoder::default().encode(&[byte], &mut stream);
@@ -17,7 +17,7 @@ fn pack(byte: u8, turn: Option<u64>) -> Pack {
     pack
 }
 
-/// What comes out where these packs come in.
+/// The merged output for these packs.
 fn merged(parts: [Vec<Message<Pack>>; 3]) -> Result<Vec<u8>> {
     let (mut streams, mut open) = open(LEAD, Stop::new());
     let first = streams.first.take();
@@ -35,7 +35,7 @@ fn merged(parts: [Vec<Message<Pack>>; 3]) -> Result<Vec<u8>> {
     drop(deal);
     let mut bytes = Vec::new();
     while let Ok(Some(pack)) = lanes[0].receive() {
-        // Behind the frame's head, its CRC, and nothing else.
+        // The byte after the frame's head and CRC.
         bytes.push(pack.bytes[8]);
     }
     Ok(bytes)

@@ -1,7 +1,7 @@
-//! The comparison of the two modes: a function of what was sent, without clocks.
+//! Compares the two modes: a function of what was sent, without clocks.
 //!
-//! One mode leads. The other one is tried periodically: with exponential back-off while it loses, never at a higher cost than
-//! the [`TrialBudget`] allows, and soon when the leader's speed shows that something has changed.
+//! One mode leads. The other one is tried periodically: with exponential back-off while it loses, and never at a higher
+//! cost than the [`TrialBudget`] allows. It is tried soon when the leader's speed shows that something has changed.
 
 use std::mem;
 use std::time::Duration;
@@ -10,40 +10,42 @@ use crate::send::compression::BlockMode;
 use crate::send::compression::sample::{RateSample, SPAN_BYTES, Span, Speed};
 use crate::snappy::BLOCK_BYTES;
 
-/// A trial that is not half as fast is given up after this time, which is longer than most hiccups of a scheduler.
+/// A trial that is less than half as fast as the leader ends after this time. Most scheduler delays are shorter.
 const HOPELESS_AFTER: Duration = Duration::from_millis(60);
-/// On slow networks a whole trial is too expensive: this many blocks of 256 KiB are probed first, after those that settle.
+/// On slow networks a whole trial is too expensive. There, this many blocks of 256 KiB are sent as a probe first, after
+/// the blocks that settle.
 const PROBED_BLOCKS: u32 = 4;
 /// Below this speed a trial is probed first. A span at this speed takes 20 ms.
 const SLOW: Speed = 200e6;
-/// A trial whose speed is between these shares of the leader's continues, up to this many spans.
+/// A trial whose speed is between these shares of the leader's speed continues, up to this many spans.
 const CLOSE: (f64, f64) = (0.8, 1.3);
 const CLOSE_SPANS: u32 = 3;
-/// The share of the leader's speed with which the other mode wins: storing saves processor time and takes over where both
-/// are equal, compressing must be faster.
+/// The share of the leader's speed at which the other mode wins. Storing saves processor time, so it wins if both are
+/// equally fast. Compressing must be faster.
 const STORED_WINS: f64 = 0.98;
 const MIXED_WINS: f64 = 1.05;
-/// A mode that is slower than this share lost clearly.
+/// A mode whose speed is a smaller share than this has lost clearly.
 const CLEAR: f64 = 2.0 / 3.0;
-/// The largest number of the leader's spans until the other mode is tried again.
+/// The maximum number of the leader's spans until the other mode is tried again.
 const PATIENCE_LIMIT: u32 = 512;
-/// Spans that are slower by a third, or twice as fast, for this long mean that the network, the load or the data has
-/// changed. Pauses on a shared machine are shorter.
+/// If spans are slower by a third, or twice as fast, for this long, then the network, the load or the data has changed.
+/// Pauses on a shared machine are shorter.
 const ODD: Duration = Duration::from_millis(150);
-/// At least this many such spans: one burst, or one hiccup, does not count.
+/// The minimum number of such spans: a single burst or scheduler delay does not count.
 const ODD_SPANS: u32 = 2;
 
-/// What trials may lose at the beginning, when nothing is known. It does not matter in a clone that takes seconds.
+/// The time that trials may lose at the beginning, when nothing is known yet. It does not matter in a clone that takes
+/// seconds.
 const CREDIT_SECS: f64 = 0.04;
-/// What they may lose after that, as a share of the elapsed time.
+/// The time that they may lose after that, as a share of the elapsed time.
 const SHARE: f64 = 0.02;
 
 /// The mode of the next blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// All of them.
+    /// All blocks, in this mode.
     All(BlockMode),
-    /// This many of them are stored, the others compressed.
+    /// The next blocks of this number are stored, all others compressed.
     Probe(u32),
 }
 
@@ -54,7 +56,7 @@ enum Stage {
     Trying,
 }
 
-/// Knows which mode leads, and what is tried.
+/// Tracks which mode leads and which is on trial.
 #[derive(Debug)]
 pub(super) struct ModeController {
     leader: BlockMode,
@@ -62,23 +64,23 @@ pub(super) struct ModeController {
     usual: Option<Speed>,
     /// Logical bytes per byte on the wire where blocks are compressed.
     packing: f64,
-    /// The speed of the other mode when it was tried, or led.
+    /// The last speed of the other mode, from a trial or from when it led.
     other_speed: Option<Speed>,
     stage: Stage,
     span: Span,
     last_mode: BlockMode,
-    /// Spans of the leader until the other mode is tried.
+    /// The number of the leader's spans until the other mode is tried.
     left: u32,
     patience: u32,
     /// Consecutive spans that were much slower or faster than usual.
     odd: OddSpans,
-    /// What the sockets hold. Until that has left, the speed is that of the previous mode.
+    /// The bytes that the sockets hold. Until they have left, the speed is that of the previous mode.
     settling_bytes: u64,
     budget: TrialBudget,
 }
 
 impl ModeController {
-    /// Starts with compressing; the sockets hold at most `settling_bytes`.
+    /// Starts with compressing. The sockets hold at most `settling_bytes`.
     pub(super) fn new(settling_bytes: u64) -> Self {
         Self {
             leader: BlockMode::Adaptive,
@@ -88,7 +90,7 @@ impl ModeController {
             stage: Stage::Leading,
             span: Span::default(),
             last_mode: BlockMode::Adaptive,
-            // Tried immediately: nothing is known yet.
+            // A trial is due immediately, because nothing is known yet.
             left: 1,
             patience: first_patience(BlockMode::Adaptive, false),
             odd: OddSpans::default(),
@@ -97,14 +99,14 @@ impl ModeController {
         }
     }
 
-    /// Takes a block that was sent into account, and returns the mode of the next ones.
+    /// Evaluates a block that was sent, and returns the mode of the next blocks.
     pub(super) fn sent(&mut self, sent: &RateSample) -> Order {
         self.budget.elapse(sent.time);
         if let Some(usual) = self.usual.filter(|_| sent.mode != self.leader) {
             self.budget.charge(sent, usual);
         }
         let has_changed = mem::replace(&mut self.last_mode, sent.mode) != sent.mode;
-        // The blocks of a probe are among others; each of them is counted alone.
+        // The blocks of a probe are mixed with others, so each of them is counted alone.
         if has_changed && self.stage != Stage::Probing {
             self.span = Span::after(self.settling_bytes);
         }
@@ -125,7 +127,7 @@ impl ModeController {
         }
     }
 
-    /// The leader has completed a span.
+    /// Handles the end of a span of the leader.
     fn led(&mut self) {
         let speed = self.span.speed();
         if self.leader == BlockMode::Adaptive {
@@ -160,7 +162,7 @@ impl ModeController {
         PROBED_BLOCKS + u32::try_from(self.settling_bytes / BLOCK_BYTES as u64).unwrap_or(0)
     }
 
-    /// Takes the leader's speed into account. Returns whether it has changed.
+    /// Updates the leader's usual speed. Returns whether the speed has changed.
     fn is_news(&mut self, speed: Speed) -> bool {
         let usual = self.usual.unwrap_or(speed);
         if (usual * CLEAR..usual * 2.0).contains(&speed) {
@@ -179,12 +181,12 @@ impl ModeController {
         is_news
     }
 
-    /// Whether the other mode, when it was tried, was slower by a third than the leader usually is.
+    /// Whether the last speed of the other mode was lower by a third than the leader's usual speed.
     fn leads_clearly(&self) -> bool {
         self.usual.zip(self.other_speed).is_some_and(|(usual, other)| other < usual * CLEAR)
     }
 
-    /// The speed to expect of the other mode: where the network is the slowest part, stored blocks leave no faster than
+    /// The expected speed of the other mode. If the network is the bottleneck, stored blocks leave no faster than
     /// compressed ones.
     fn expected_speed(&self) -> Speed {
         let usual = self.usual.unwrap_or(f64::MAX);
@@ -192,7 +194,7 @@ impl ModeController {
         self.other_speed.unwrap_or(unknown).max(1.0)
     }
 
-    /// Whether a whole trial would take too long without a probe.
+    /// Whether a whole trial without a probe would take too long.
     fn needs_probe(&self) -> bool {
         self.leader == BlockMode::Adaptive && self.expected_speed() < SLOW
     }
@@ -207,7 +209,7 @@ impl ModeController {
         (settling + judged as f64) * saved.max(0.0)
     }
 
-    /// Whether the other mode, on trial, is not half as fast.
+    /// Whether the mode on trial is less than half as fast as the leader.
     fn is_hopeless(&self) -> bool {
         self.ratio() < 0.5 && (self.stage == Stage::Probing || self.span.time() >= HOPELESS_AFTER)
     }
@@ -217,7 +219,7 @@ impl ModeController {
         self.span.speed() / self.usual.unwrap_or(f64::MAX)
     }
 
-    /// The probe is over.
+    /// Handles the end of a probe.
     fn probed(&mut self) {
         if self.span.has_speed() && self.is_hopeless() {
             self.conclude();
@@ -226,7 +228,7 @@ impl ModeController {
         }
     }
 
-    /// The other mode has completed a span, or is hopeless.
+    /// Handles a trial span of the other mode that is complete or hopeless.
     fn tried(&mut self) {
         let is_close = (CLOSE.0..CLOSE.1).contains(&self.ratio());
         if !is_close || self.span.is_long(CLOSE_SPANS) {
@@ -234,7 +236,7 @@ impl ModeController {
         }
     }
 
-    /// The trial is over.
+    /// Ends the trial.
     fn conclude(&mut self) {
         let speed = self.span.speed();
         let ratio = self.ratio();
@@ -271,8 +273,8 @@ fn other(mode: BlockMode) -> BlockMode {
     }
 }
 
-/// Spans of a new leader until the other mode is tried again. Compressing is expensive, so it is questioned again soon;
-/// storing, where compressing `lost_clearly`, usually stays right until its speed changes.
+/// The number of a new leader's spans until the other mode is tried again. Compressing is expensive, so it is
+/// reconsidered soon. Storing, where compressing `lost_clearly`, usually stays the better mode until its speed changes.
 fn first_patience(leader: BlockMode, lost_clearly: bool) -> u32 {
     match (leader, lost_clearly) {
         (BlockMode::Adaptive, _) => 2,
@@ -281,31 +283,30 @@ fn first_patience(leader: BlockMode, lost_clearly: bool) -> u32 {
     }
 }
 
-/// The account of what trials cost: a share of the clone's time.
+/// The account of what trials cost, which is limited to a share of the clone's time.
 #[derive(Debug, Default)]
 struct TrialBudget {
     elapsed: Duration,
-    /// How much longer trials took than the better mode would have, in seconds.
+    /// How much longer trials took than the better mode would have taken, in seconds.
     spent_secs: f64,
 }
 
 impl TrialBudget {
-    /// Adds elapsed time.
     fn elapse(&mut self, time: Duration) {
         self.elapsed += time;
     }
 
-    /// A block was sent in the other mode than the leader, whose usual speed is `usual`.
+    /// Charges a block that was sent in the mode on trial. `usual` is the leader's usual speed.
     fn charge(&mut self, sent: &RateSample, usual: Speed) {
         self.spent_secs += sent.time.as_secs_f64() - sent.logical_bytes as f64 / usual;
     }
 
-    /// A trial is over. What it gained does not allow more trials.
+    /// Ends a trial. A gain does not allow more trials.
     fn settle(&mut self) {
         self.spent_secs = self.spent_secs.max(0.0);
     }
 
-    /// Whether a trial with the cost `secs` may begin.
+    /// Whether a trial that costs `secs` may start.
     fn allows(&self, secs: f64) -> bool {
         self.spent_secs + secs <= CREDIT_SECS + self.elapsed.as_secs_f64() * SHARE
     }

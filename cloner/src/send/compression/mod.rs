@@ -2,17 +2,17 @@
 //! only entry is [`CompressionMode`], which the reader, the compressors and the sender
 //! share; the sender reports to its [`RateMonitor`].
 //!
-//! Two modes are compared by their throughput. `Stored` sends data as it is: right where compressing, or decompressing at
-//! the other end, is the bottleneck. `Adaptive` compresses a block while the socket is full or frames wait for the sender,
-//! and stores it when the sender waits for it: right where the network is the bottleneck.
+//! Two modes are compared by their throughput. `Stored` sends data as it is, which is right if compression, or
+//! decompression at the other end, is the bottleneck. `Adaptive` compresses a block while the socket is full or frames
+//! wait for the sender, and stores it when the sender waits for it. This is right if the network is the bottleneck.
 //!
 //! How the mode is chosen, which only `Compression::Auto` has:
 //! 1. A clone begins `Adaptive`. The first 5 MiB on the wire fill socket buffers and are not judged.
 //! 2. The mode with the higher throughput leads; where both are equal, `Stored` does, which spares the processor.
 //! 3. The other mode is tried on 4 MiB at a time, with exponential back-off while it loses.
-//! 4. A trial starts only if all trials together cost at most 2 % of the elapsed time (plus 40 ms); it is given up early
-//!    when it is not half as fast.
-//! 5. A lasting change of the leader's own throughput makes the next trial due at once.
+//! 4. A trial starts only if all trials together cost at most 2 % of the elapsed time (plus 40 ms). It ends early
+//!    when it is less than half as fast.
+//! 5. After a lasting change of the leader's own throughput, the next trial is due immediately.
 
 mod controller;
 mod sample;
@@ -25,17 +25,17 @@ use clap::ValueEnum;
 use crate::send::compression::controller::{ModeController, Order};
 use crate::send::compression::sample::RateSample;
 
-/// What socket buffers take (Linux: at most 4 MiB, most of it at the beginning) before the speed of a slow network shows, in
-/// bytes on the wire. Until then everything is compressed.
+/// The number of bytes on the wire that fill socket buffers (Linux: at most 4 MiB, most of it at the beginning) before
+/// the speed of a slow network shows. Until then everything is compressed.
 const SWALLOWED_BYTES: u64 = 5 << 20;
-/// A socket that was full this recently still has much to send, even if the sender waits: Linux wakes the sender when a third
-/// is free, and bursts fill that.
+/// A socket that was full this recently still has much to send, even if the sender waits: Linux wakes the sender when a
+/// third of the buffer is free, and bursts fill that third.
 const FULL_LATELY: Duration = Duration::from_millis(50);
 
 /// No limit on the number of stored blocks.
 const ALL: u32 = u32::MAX;
 
-/// What the user wants to be compressed.
+/// What the user wants to compress.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Compression {
     /// Whatever is faster, block by block.
@@ -47,25 +47,25 @@ pub enum Compression {
     Never,
 }
 
-/// How a block becomes frames.
+/// How a block is turned into frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlockMode {
-    /// Compressed while the sender has enough to send; stored when it waits for this block.
+    /// Compressed while the sender has enough to send; stored if the sender waits for this block.
     Adaptive,
     /// Stored as it is.
     Stored,
 }
 
-/// What the sender and the compressors share.
+/// The state that the sender and the compressors share.
 #[derive(Debug)]
 pub struct CompressionMode {
     compression: Compression,
-    /// How many more blocks are stored: none, [`ALL`], or those of a probe.
+    /// The number of further blocks that are stored: zero, [`ALL`], or the blocks of a probe.
     stored_left: AtomicU32,
-    /// The network's speed is visible.
+    /// Whether the network's speed is visible.
     is_judged: AtomicBool,
     began: Instant,
-    /// When the socket was full last, counted from `began`, in microseconds.
+    /// The last time when the socket was full, in microseconds since `began`.
     full_at_micros: AtomicU64,
 }
 
@@ -82,12 +82,12 @@ impl CompressionMode {
         }
     }
 
-    /// The mode of the next block, as far as it is known.
+    /// The mode of the next block, according to what is known now.
     pub fn mode(&self) -> BlockMode {
         if self.stored_left.load(Ordering::Relaxed) > 0 { BlockMode::Stored } else { BlockMode::Adaptive }
     }
 
-    /// The mode of a block that is encoded now.
+    /// The mode of a block that is about to be encoded.
     pub fn take_mode(&self) -> BlockMode {
         let take = |left| if left == ALL { Some(ALL) } else { u32::checked_sub(left, 1) };
         match self.stored_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
@@ -96,7 +96,7 @@ impl CompressionMode {
         }
     }
 
-    /// Whether a block in `mode` is compressed; `is_awaited`: the sender has nothing else to send.
+    /// Whether a block in `mode` is compressed. `is_awaited` means that the sender has nothing else to send.
     pub fn compresses(&self, mode: BlockMode, is_awaited: bool) -> bool {
         match self.compression {
             Compression::Always => true,
@@ -107,20 +107,20 @@ impl CompressionMode {
         }
     }
 
-    /// Whether the socket of a sender that waits for frames is empty, too. `now` is counted from the beginning.
+    /// Whether the socket of a sender that waits for frames may be empty, too. `now` is the time since the beginning.
     fn may_starve(&self, now: Duration) -> bool {
         let full_at = Duration::from_micros(self.full_at_micros.load(Ordering::Relaxed));
         let is_full = full_at > Duration::ZERO && now.saturating_sub(full_at) < FULL_LATELY;
         self.is_judged.load(Ordering::Relaxed) && !is_full
     }
 
-    /// A sender had to wait, because its socket was full until now.
+    /// Notes that a sender had to wait until now because its socket was full.
     pub fn was_full(&self) {
         let micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.full_at_micros.store(micros.max(1), Ordering::Relaxed);
     }
 
-    /// The monitor of everything that goes out over `connections`; `None` where there is nothing to choose.
+    /// The monitor of everything that is sent over `connections`; `None` if there is no choice of modes.
     pub fn monitor(&self, connections: usize) -> Option<RateMonitor<'_>> {
         let left_to_swallow_bytes = SWALLOWED_BYTES.saturating_mul(connections as u64);
         let monitor = || RateMonitor {
@@ -133,18 +133,19 @@ impl CompressionMode {
     }
 }
 
-/// The sender's side: measures the speed of each mode.
+/// Measures the speed of each mode for the sender.
 #[derive(Debug)]
 pub struct RateMonitor<'a> {
     compression_mode: &'a CompressionMode,
     controller: ModeController,
-    /// The last order to the compressors.
+    /// The last order that the compressors got.
     order: Order,
     left_to_swallow_bytes: u64,
 }
 
 impl RateMonitor<'_> {
-    /// A block of `logical_bytes`, `wire_bytes` in frames, was sent in `mode`. It took `time` since the previous block.
+    /// Records that a block of `logical_bytes`, with `wire_bytes` in frames, was sent in `mode`. It took `time` since
+    /// the previous block.
     pub fn sent(&mut self, mode: BlockMode, logical_bytes: u64, wire_bytes: u64, time: Duration) {
         if self.left_to_swallow_bytes > 0 {
             self.left_to_swallow_bytes = self.left_to_swallow_bytes.saturating_sub(wire_bytes);

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crate::send::compression::BlockMode;
 
-/// A mode is judged by this many logical bytes: enough to even out the hiccups of a scheduler, few enough when it is the
-/// wrong mode.
+/// The number of logical bytes by which a mode is judged: enough to even out scheduler delays, and few enough if it is
+/// the wrong mode.
 pub(super) const SPAN_BYTES: u64 = 4 << 20;
-/// It is judged for at least this long, on fast networks.
+/// The minimum time for which a mode is judged, on fast networks.
 const SPAN: Duration = Duration::from_millis(15);
 
-/// Bytes per second. Rates are only compared with each other.
+/// Bytes per second. Speeds are only compared with each other.
 pub(super) type Speed = f64;
 
 /// A block that was sent.
@@ -19,14 +19,14 @@ pub(super) struct RateSample {
     pub(super) mode: BlockMode,
     pub(super) logical_bytes: u64,
     pub(super) wire_bytes: u64,
-    /// Since the end of the previous block.
+    /// The time since the end of the previous block.
     pub(super) time: Duration,
 }
 
-/// A stretch of blocks.
+/// Consecutive blocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Span {
-    /// Bytes on the wire until previous blocks have left the sockets.
+    /// The number of bytes on the wire until previous blocks have left the sockets.
     settling_bytes: u64,
     blocks: u32,
     logical_bytes: u64,
@@ -35,7 +35,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// A span that begins when `settling_bytes` are on the wire.
+    /// A span that starts after `settling_bytes` were sent.
     pub(super) fn after(settling_bytes: u64) -> Self {
         Self { settling_bytes, ..Self::default() }
     }
@@ -51,22 +51,21 @@ impl Span {
         self.time += sent.time;
     }
 
-    /// How many blocks it has, including those that only settled.
+    /// The number of blocks, including those that only settled.
     pub(super) fn blocks(&self) -> u32 {
         self.blocks
     }
 
-    /// How long it took.
     pub(super) fn time(&self) -> Duration {
         self.time
     }
 
-    /// Whether it is `times` as long as it takes to judge a mode.
+    /// Whether the span is `times` as long as is needed to judge a mode.
     pub(super) fn is_long(&self, times: u32) -> bool {
         self.logical_bytes >= SPAN_BYTES * u64::from(times) && self.time >= SPAN * times
     }
 
-    /// Whether anything was judged.
+    /// Whether the span contains anything that is judged.
     pub(super) fn has_speed(&self) -> bool {
         self.logical_bytes > 0
     }

@@ -4,22 +4,22 @@ use std::collections::VecDeque;
 use decant_test_support::noise::Numbers;
 
 const BLOCK_BYTES: u64 = 256 << 10;
-/// Blocks between a decision and the sender.
+/// The number of blocks between a decision and the sender.
 const IN_FLIGHT: usize = 10;
-/// What the sockets hold.
+/// The number of bytes that the sockets hold.
 const SOCKET_BYTES: u64 = 4 << 20;
 
-/// What follows the sender: sockets with limited space, then a network and a target that work on one block at a time.
+/// What is after the sender: sockets with limited space, then a network and a target that process one block at a time.
 #[derive(Default)]
 struct Line {
-    /// The bytes of each block in the sockets, and when the last of them is gone.
+    /// The bytes of each block in the sockets, and the time when the last of them leaves.
     blocks: VecDeque<(u64, Duration)>,
     held_bytes: u64,
     now: Duration,
 }
 
 impl Line {
-    /// Sends a block that takes `work` on its way to the disk. Returns how long the sender had to wait.
+    /// Sends a block that needs the time `work` on its way to the disk. Returns how long the sender had to wait.
     fn send(&mut self, wire_bytes: u64, work: Duration) -> Duration {
         let before = self.now;
         let idle_from = self.blocks.back().map_or(self.now, |last| last.1);
@@ -33,14 +33,14 @@ impl Line {
         self.now - before
     }
 
-    /// When everything is written.
+    /// The time when everything is written.
     fn end(&self) -> Duration {
         self.blocks.back().map_or(self.now, |last| last.1)
     }
 }
 
-/// Sends `blocks` blocks over a line on which each mode has its speed, in MB/s. Returns how long it took, how often the mode
-/// changed, and the share of compressed blocks.
+/// Sends `blocks` blocks over a line on which each mode has its speed, in MB/s. Returns the elapsed time, the number of
+/// mode changes, and the share of compressed blocks.
 fn run(blocks: usize, speeds: impl Fn(usize, BlockMode) -> u64) -> (Duration, usize, f64) {
     let compression_mode = CompressionMode::new(Compression::Auto);
     let mut monitor = compression_mode.monitor(1).unwrap();
@@ -51,7 +51,7 @@ fn run(blocks: usize, speeds: impl Fn(usize, BlockMode) -> u64) -> (Duration, us
         changes += usize::from(queue[IN_FLIGHT] != queue[IN_FLIGHT - 1]);
         let mode = queue.pop_front().unwrap();
         mixed += usize::from(mode == BlockMode::Adaptive);
-        // Where the network is the slowest part, what compressing gains is what the data shrinks.
+        // If the network is the bottleneck, compressing gains as much as the data shrinks.
         let (mixed, stored) = (speeds(at, BlockMode::Adaptive), speeds(at, BlockMode::Stored));
         let packed_bytes = if mixed > stored { BLOCK_BYTES * stored / mixed } else { BLOCK_BYTES / 2 };
         let wire_bytes = if mode == BlockMode::Adaptive { packed_bytes } else { BLOCK_BYTES };
@@ -62,7 +62,7 @@ fn run(blocks: usize, speeds: impl Fn(usize, BlockMode) -> u64) -> (Duration, us
     (line.end(), changes, mixed as f64 / blocks as f64)
 }
 
-/// The time it takes in one mode only.
+/// The time that the clone takes in one mode only.
 fn alone(blocks: usize, speed: u64) -> Duration {
     Duration::from_nanos(BLOCK_BYTES * 1000 / speed) * u32::try_from(blocks).unwrap()
 }
@@ -127,7 +127,7 @@ fn noise_of_a_fifth_does_not_make_it_flutter() {
     assert!(changes <= 12, "{changes} changes");
 }
 
-/// Numbers from 0 to 99 that look like chance.
+/// Pseudorandom numbers from 0 to 99.
 fn chance(seed: u64) -> impl FnMut() -> u64 {
     let mut numbers = Numbers::new(seed);
     move || numbers.below(100)

@@ -1,6 +1,6 @@
 //! Splits the received stream into packs of whole frames, which several threads can decompress.
 //!
-//! It checks what is visible without decompression: the identifier, types and lengths.
+//! Checks everything that is visible without decompression: the identifier, types and lengths.
 
 use crate::error::{Error, Result};
 use crate::snappy::mark::{Mark, TURN_TYPE, may_be_mark};
@@ -8,10 +8,10 @@ use crate::snappy::{
     BLOCK_CHUNKS, CHUNK_HEAD_BYTES, COMPRESSED, DATA_CHUNK_LIMIT_BYTES, IDENTIFIER, STORED, STREAM_IDENTIFIER,
 };
 
-/// The most marks in a pack, so that a stream of marks alone is split, too.
+/// The maximum number of marks in a pack, so that a stream that consists only of marks is split, too.
 const MARKS_LIMIT: usize = 256;
 
-/// Whole data frames, heads included.
+/// Whole data frames with their heads.
 #[derive(Debug, Default)]
 pub struct Pack {
     /// The frames, one after the other.
@@ -25,7 +25,7 @@ pub struct Pack {
 }
 
 impl Pack {
-    /// Removes the content and keeps the memory.
+    /// Removes the content but keeps the memory.
     pub fn clear(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
@@ -41,13 +41,14 @@ impl Pack {
         })
     }
 
-    /// Whether a chunk of type `kind` goes into the next pack. The mark at the end of a turn always goes into this one.
+    /// Whether a chunk of type `kind` belongs in the next pack. The mark at the end of a turn always belongs in this
+    /// one.
     fn is_full(&self, kind: u8) -> bool {
         let is_block = self.frames == BLOCK_CHUNKS || self.marks >= MARKS_LIMIT;
         self.turn_at.is_some() || (is_block && kind != TURN_TYPE)
     }
 
-    /// Whether it holds nothing.
+    /// Whether the pack has no frames and no marks.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -86,8 +87,8 @@ impl Default for Splitter {
 }
 
 impl Splitter {
-    /// Moves bytes from the front of `input` into `pack` and returns how many. It stops early, at the end of a frame, when the
-    /// pack is full: the caller then continues with an empty pack.
+    /// Moves bytes from the front of `input` into `pack` and returns their number. If the pack is full, this stops at
+    /// the end of a frame: the caller then continues with an empty pack.
     pub fn feed(&mut self, input: &[u8], pack: &mut Pack) -> Result<usize> {
         let mut rest = input;
         while !rest.is_empty() {

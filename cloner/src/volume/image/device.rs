@@ -1,4 +1,4 @@
-//! A block device as the medium. Its node is never removed, and none of its previous content remains in the image.
+//! A block device as the medium. Its node is never removed, and none of its previous content is visible in the image.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Seek, SeekFrom};
@@ -15,17 +15,19 @@ use crate::volume::image::Medium;
 use crate::volume::optional_calls::Call;
 use crate::zeros::write_zeros;
 
-/// The kernel zeroes whole logical blocks. No device has larger ones.
+/// The kernel zeroes whole logical blocks. No device has larger blocks than this.
 const ALIGNMENT_BYTES: u64 = 4096;
-/// Shorter runs of zeros are written: the page cache takes them in microseconds, while a command to the device is waited for.
+/// Shorter runs of zeros are written: the page cache takes them in microseconds, while a command to the device must
+/// complete first.
 const ZEROED_LEAST_BYTES: u64 = 32 << 10;
-/// The length of a range for the kernel to zero, which it may have to write: between two of them a stop is noticed.
+/// The maximum range that the kernel zeroes in one call. It may have to write the zeros, so a stop is checked between
+/// two calls.
 const RANGE_AT_ONCE_BYTES: u64 = 64 << 20;
 
-/// How zeros are written to the device, best first. A way that the device does not support is not tried again.
+/// The ways to write zeros to the device, best first. A way that the device does not support is not tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Zeroing {
-    /// Unmap the blocks. The kernel refuses this unless they then read as zeros.
+    /// Unmap the blocks. The kernel refuses this if they would not read as zeros.
     Punch,
     /// Let the device write zeros.
     Range,
@@ -42,8 +44,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// Opens `path`, which must be a block device that is not in use. With `literal`, zeros are written and never unmapped
-    /// (preallocation).
+    /// Opens `path`, which must be a block device that is not in use. With `literal` (preallocation), zeros are always
+    /// written and never unmapped.
     pub fn open(path: &Path, literal: bool) -> Result<Self> {
         let meta = std::fs::metadata(path).map_err(|e| Error::target("find the block device", path, e))?;
         if !meta.file_type().is_block_device() {

@@ -8,34 +8,36 @@ use crate::tar::entry::EntryKind;
 use crate::tar::reader::ArchiveReader;
 use crate::volume::tree::write::content::{STEP_BYTES, Skipped};
 
-/// Takes a disk image. The calls have ascending offsets without gaps, up to the size of the image.
+/// A destination for a disk image. The calls have ascending offsets without gaps, up to the size of the image.
 pub trait ImageSink {
-    /// The image was found. Its size with holes is `size_bytes`.
+    /// Called when the image was found. `size_bytes` is its size with holes.
     fn begin(&mut self, size_bytes: u64) -> Result<()>;
 
-    /// These bytes are at `offset`.
+    /// Takes the bytes at `offset`.
     fn data(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
 
-    /// `len` zero bytes are at `offset`. A hole is one call, so `len` may be as large as the image.
+    /// Takes `len` zero bytes at `offset`. A hole is one call, so `len` may be as large as the image.
     fn zeros(&mut self, offset: u64, len: u64) -> Result<()>;
 
-    /// The target already holds the `len` bytes at `offset`.
+    /// Called for `len` bytes at `offset` that the target already holds.
     fn kept(&mut self, offset: u64, len: u64) -> Result<()>;
 }
 
-/// What an archive held.
+/// What an archive contained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FoundImage {
     /// Size of the image with its holes.
     pub size_bytes: u64,
-    /// Members that are not the image, without the top directory of the archive.
+    /// The number of members that are not the image, without the top directory of the archive.
     pub skipped: u64,
 }
 
-/// Writes the regular file `disk.img` at the top of the archive to `sink`, skips all other members, and reads the stream to its
-/// end. Only that name counts, and only a regular file: not `old-disk.img.bak`, not a directory (docs/migrate-from-cdi.md row 28).
+/// Writes the regular file `disk.img` at the top of the archive to `sink`, skips all other members, and reads the
+/// stream to its end. Only a regular file with exactly that name counts: not `old-disk.img.bak`, and not a directory
+/// (docs/migrate-from-cdi.md row 28).
 ///
-/// Errors: `Kind::Damaged` without such a file ("no disk image found in tar"), and if the other members have more than 64 TiB.
+/// Errors: `Kind::Damaged` if there is no such file ("no disk image found in tar"), or if the other members have more
+/// than 64 TiB.
 pub fn find_image(
     archive: &mut ArchiveReader<'_, impl Pull + ?Sized>,
     sink: &mut impl ImageSink,

@@ -1,4 +1,4 @@
-//! The temporary file of an image: its name and lock, and reusing or removing what a previous attempt left.
+//! The temporary file of an image: its name and lock, and how the leftover of a previous attempt is reused or removed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -17,15 +17,15 @@ use crate::volume::remove::{NotRemoved, remove_all};
 use crate::volume::writer_lock::{Lock, busy, is_at, locker, own_description, shown_description, try_lock};
 use crate::volume::xattrs::{self, XattrAccess, room};
 
-/// The extended attribute of an unfinished image with the description of its writer, for messages of other processes. It is missing
-/// if the filesystem has no extended attributes.
+/// The extended attribute of an unfinished image that contains the description of its writer, for messages of other
+/// processes. It is missing if the filesystem has no extended attributes.
 const WRITER_XATTR: &[u8] = b"user.decant.writer";
 
 /// Opens the directory of an image.
 pub fn open_directory(directory: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = match rustix::fs::open(directory, flags, Mode::empty()) {
-        // A directory that is writable but not readable, such as a drop box, still works.
+        // A directory that is writable but not readable, such as a drop box, is supported, too.
         Err(Errno::ACCESS) => {
             let named = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             rustix::fs::open(directory, named, Mode::empty())
@@ -35,13 +35,13 @@ pub fn open_directory(directory: &Path) -> Result<OwnedFd> {
     opened.map_err(|e| Error::target("open the directory", directory, e.into()))
 }
 
-/// What an attempt left of the image `image_name` in `directory`, open for reading; `None` if it left nothing usable.
+/// The leftover of the image `image_name` in `directory`, open for reading; `None` if there is none that is usable.
 pub fn readable(directory: &Path, image_name: &OsStr) -> Result<Option<File>> {
     Ok(open(&open_directory(directory)?, &temporary_name(image_name), OFlags::RDONLY).ok())
 }
 
-/// Opens what an attempt left. It must be a regular file with one name: writing to a file with further names would change those,
-/// and opening something else may block or have side effects.
+/// Opens a leftover. It must be a regular file with one name: writing to a file with further names would change it
+/// under those names. Opening any other kind of entry may block or have side effects.
 pub(super) fn open(directory: &OwnedFd, temporary: &OsStr, flags: OFlags) -> Result<File, Errno> {
     let is_ours =
         |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1;
@@ -50,12 +50,12 @@ pub(super) fn open(directory: &OwnedFd, temporary: &OsStr, flags: OFlags) -> Res
     }
     let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = openat(directory, temporary, flags, Mode::empty())?;
-    // It may have been replaced in between.
+    // Another entry may have got the name since the check.
     if is_ours(&fstat(&file)?) { Ok(file.into()) } else { Err(Errno::INVAL) }
 }
 
-/// Locks an unfinished image. `false`: it has lost its name, because another process removed it as a leftover. `path` is that of the
-/// image.
+/// Locks an unfinished image. Returns `false` if it has lost its name, because another process removed it as a
+/// leftover. `path` is the path of the image.
 ///
 /// Errors: `Kind::Target` if a process is writing the image.
 pub(super) fn claim(directory: &OwnedFd, temporary: &OsStr, file: &File, path: &Path) -> Result<bool> {
@@ -84,7 +84,7 @@ pub(super) fn forget_writer(file: &File) {
     }
 }
 
-/// The process that writes to an unfinished image.
+/// The process that writes an unfinished image.
 fn holder(file: impl AsFd) -> String {
     let mut room = room();
     let stored =
@@ -92,8 +92,8 @@ fn holder(file: impl AsFd) -> String {
     locker(file, stored)
 }
 
-/// The first free name of those for `temporary`. Leftovers of attempts that have ended are removed, whatever they are. If one cannot
-/// be removed it stays, and another name is used. `path` is that of the image.
+/// The first free name for `temporary`. Leftovers of attempts that have ended are removed, whatever they are. If a
+/// leftover cannot be removed, it stays, and another name is used. `path` is the path of the image.
 pub(super) fn free_name(
     directory: &OwnedFd,
     temporary: &OsStr,
@@ -120,8 +120,8 @@ pub(super) fn free_name(
     free.ok_or_else(|| Error::target("remove what a previous attempt left of", path, cause(first).into()))
 }
 
-/// Removes the leftover of an attempt that has ended. It is locked until it is removed, so that of two processes that find it at the
-/// same time none removes the new file of the other.
+/// Removes the leftover of an attempt that has ended. It stays locked until it is removed: if two processes find it at
+/// the same time, neither removes the new file of the other.
 fn remove(directory: &OwnedFd, name: &OsStr, path: &Path, stop: &Stop) -> Result<Result<(), NotRemoved>> {
     let Ok(found) = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(Ok(())) };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

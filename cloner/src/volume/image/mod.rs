@@ -1,7 +1,6 @@
 //! Writes a disk image to a block device or a file.
 //!
-//! [`writer`] decides what is data and what is zeros; [`device`] and [`mod@file`] know what either means on
-//! their medium.
+//! [`writer`] decides which bytes are data and which are zeros. [`device`] and [`mod@file`] write both to their medium.
 
 pub mod device;
 pub mod file;
@@ -16,27 +15,27 @@ use decant_shared::process::stop::Stop;
 use crate::attributes::Kinds;
 use crate::error::Result;
 
-/// What an image is written to. Offsets ascend, and every byte of the image is given exactly once, as data or as zeros. It must read
-/// back as given, whatever the medium contained.
+/// The medium of an image. Offsets ascend, and every byte of the image is passed exactly once, as data or as zeros. The
+/// image must read back as passed, whatever the medium contained.
 pub trait Medium {
-    /// The image has `size_bytes`. Called once, before all other calls, if the size is known. Refuses an image that does not fit
-    /// ([`Kind::NoSpace`](crate::error::Kind::NoSpace)).
+    /// Announces that the image has `size_bytes`. Called once, before all other calls, if the size is known. Refuses an
+    /// image that does not fit ([`Kind::NoSpace`](crate::error::Kind::NoSpace)).
     fn expect(&mut self, size_bytes: u64) -> Result<()>;
 
-    /// The image has at least `end` bytes. Called before zeros up to there are hashed, because a sender can claim any number of zeros.
-    /// Refuses what does not fit.
+    /// Announces that the image has at least `end` bytes. Called before zeros up to `end` are hashed, because a sender
+    /// can claim any number of zeros. Refuses an image that does not fit.
     fn reach(&mut self, end: u64) -> Result<()>;
 
-    /// The open file or device, to be synced while it is written.
+    /// The open file or device. It is synced while it is written.
     fn file(&self) -> std::io::Result<File>;
 
     /// Writes data.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
 
-    /// Zeroes `len` bytes in the cheapest way of the medium. If they have to be written, `stop` ends that.
+    /// Zeroes `len` bytes in the cheapest way that the medium supports. If zeros have to be written, `stop` ends that.
     fn zero(&mut self, offset: u64, len: u64, stop: &Stop) -> Result<()>;
 
-    /// The image is complete and has `size_bytes`: makes it durable. `stop` only ends filling it up to its full size.
+    /// Makes the complete image of `size_bytes` durable. `stop` only ends filling it up to its full size.
     fn seal(&mut self, size_bytes: u64, stop: &Stop) -> Result<()>;
 
     /// The sealed image, to be read back.
@@ -47,6 +46,6 @@ pub trait Medium {
         Kinds::default()
     }
 
-    /// Gives the sealed image its name.
+    /// Gives the sealed image its final name.
     fn publish(&mut self) -> Result<()>;
 }

@@ -1,4 +1,4 @@
-//! Divides an image into data and zeros.
+//! Splits an image into data and zeros.
 
 use decant_shared::process::stop::Stop;
 
@@ -10,17 +10,18 @@ use crate::volume::image::Medium;
 use crate::volume::image::in_archive::ImageSink;
 use crate::zeros::is_zero;
 
-/// Data is searched for zeros in aligned pieces of this size, as in CDI's receiver: smaller holes save little and fragment files.
+/// Data is searched for zeros in aligned pieces of this size, as in CDI's receiver. Smaller holes would save little and
+/// fragment files.
 const GRANULE_BYTES: usize = 32 << 10;
-/// The most zeros in one call to the medium: a stop is noticed between two calls.
+/// The maximum number of zeros in one call to the medium. A stop is checked between two calls.
 const ZEROS_AT_ONCE_BYTES: u64 = 1 << 30;
 
 /// Writes an image to a medium.
 pub struct ImageWriter<'a, M> {
     medium: &'a mut M,
-    /// Write zeros in data as data, for preallocation (docs/protocol.md section 2.7).
+    /// Whether zeros in data are written as data, for preallocation (docs/protocol.md section 2.7).
     literal: bool,
-    /// Zeros before `end` that the medium does not have yet.
+    /// The number of zeros before `end` that were not passed to the medium yet.
     zeros_bytes: u64,
     end: u64,
     stop: &'a Stop,
@@ -44,7 +45,7 @@ impl<'a, M: Medium> ImageWriter<'a, M> {
         self.segments.as_mut().map(SegmentHasher::finish)
     }
 
-    /// Writes a raw stream, whose length is `expected_bytes` if it is known. Returns the length.
+    /// Writes a raw stream. `expected_bytes` is its length if that is known. Returns the length.
     pub fn write_stream(&mut self, pull: &mut impl Pull, expected_bytes: Option<u64>) -> Result<u64> {
         if let Some(expected_bytes) = expected_bytes {
             self.medium.expect(expected_bytes)?;
@@ -66,7 +67,7 @@ impl<'a, M: Medium> ImageWriter<'a, M> {
         Ok(self.end)
     }
 
-    /// Adds zeros, which are written together with those that follow.
+    /// Adds zeros, which are passed to the medium together with the zeros that follow.
     fn add_zeros(&mut self, len: u64) {
         self.zeros_bytes += len;
         self.end += len;
@@ -139,7 +140,7 @@ impl<M: Medium> ImageSink for ImageWriter<'_, M> {
     }
 }
 
-/// Divides `len` bytes at `offset` of the image at multiples of the granule.
+/// Splits `len` bytes at `offset` of the image at multiples of the granule.
 fn granules(offset: u64, len: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
     let granule = GRANULE_BYTES as u64;
     let first = usize::try_from((granule - offset % granule) % granule).unwrap_or(0).min(len);

@@ -1,4 +1,4 @@
-//! A directory tree: reading it as a tar archive, and writing it from one.
+//! A directory tree: reads it as a tar archive, and writes it from one.
 
 pub mod read;
 pub mod write;

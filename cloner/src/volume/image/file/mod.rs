@@ -28,11 +28,11 @@ use crate::zeros::write_zeros;
 /// The owner's permission to read.
 const READABLE: u32 = 0o400;
 
-/// If an image grows by this much at a time, its size is set before its zeros are hashed, because every filesystem limits the size of
-/// files. Hashing fewer zeros takes less than a millisecond.
+/// If an image grows by this much in one step, its size is set before its zeros are hashed, because every filesystem
+/// limits the size of files. Hashing fewer zeros takes less than a millisecond.
 const ASKED_BYTES: u64 = 1 << 40;
 
-/// How often another process may take the temporary name first before that is an error.
+/// How many times another process may take the temporary name first, before that is an error.
 const ATTEMPTS: u32 = 16;
 
 /// Properties of the finished file.
@@ -46,11 +46,12 @@ pub struct FileOptions {
     pub preallocate: bool,
     /// Keep an unfinished file, for [`ImageFile::reopen`].
     pub keep_partial: bool,
-    /// The file only gets the rights of its mode, and none from the default access control list of the directory.
+    /// Whether the file gets only the rights of its mode, and none from the default access control list of the
+    /// directory.
     pub is_exact: bool,
 }
 
-/// A file that gets its name when it is finished. If it is dropped before that, it is removed.
+/// A file that gets its final name when it is finished. If it is dropped before that, it is removed.
 pub struct ImageFile {
     directory: OwnedFd,
     file: File,
@@ -61,20 +62,20 @@ pub struct ImageFile {
     expected_bytes: Option<u64>,
     /// A size that the filesystem has accepted.
     asked_bytes: u64,
-    /// It has content of a previous attempt, so what is not written may not be zero.
+    /// Whether it has content of a previous attempt, so that unwritten ranges may not be zero.
     is_reused: bool,
-    /// The filesystem was full: the file must be removed to free its space.
+    /// Whether the filesystem was full. Then the file must be removed to free its space.
     is_full: Cell<bool>,
     finished: bool,
-    /// Attributes that it could not get.
+    /// Attributes that the file could not get.
     lost: Kinds,
-    /// Ends removals.
+    /// Ends the removal of leftovers.
     stop: Stop,
 }
 
 impl ImageFile {
-    /// Creates the file `name` in `directory`. Removes what a previous attempt left under the temporary name, unless that attempt is
-    /// still running. `stop` ends the removal.
+    /// Creates the file `name` in `directory`. Removes a leftover of a previous attempt that has the temporary name,
+    /// unless that attempt is still running. `stop` ends the removal.
     pub fn create(directory: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
         let path = directory.join(name);
         let directory = open_directory(directory)?;
@@ -82,7 +83,7 @@ impl ImageFile {
             let temporary = leftover::free_name(&directory, &temporary_name(name), &path, stop)?;
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = match rustix::fs::openat(&directory, &temporary, flags, Mode::RUSR | Mode::WUSR) {
-                // Another process was faster. The next `free_name` finds its lock.
+                // Another process was faster. The next `free_name` will find its lock.
                 Err(Errno::EXIST) => continue,
                 made => made.map_err(|e| cannot_create(&directory, &path, e.into()))?,
             };
@@ -99,9 +100,9 @@ impl ImageFile {
         Err(busy(&path, "it creates the temporary file repeatedly"))
     }
 
-    /// Resumes what a previous attempt left.
+    /// Resumes the unfinished file of a previous attempt.
     ///
-    /// Errors: `Kind::Leftover` if it cannot be used. It is then removed.
+    /// Errors: `Kind::Leftover` if the file cannot be used. It is then removed.
     pub fn reopen(directory: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
         let path = directory.join(name);
         let temporary = temporary_name(name);
@@ -155,7 +156,7 @@ impl ImageFile {
         is_at(&self.directory, self.temporary.as_bytes(), &self.file)
     }
 
-    /// Renames the finished file, and replaces whatever has the name.
+    /// Renames the finished file. Replaces any entry with the final name.
     fn rename(&self) -> Result<(), Errno> {
         let directory = &self.directory;
         let temporary = &self.temporary;
@@ -164,7 +165,8 @@ impl ImageFile {
             Err(Errno::ISDIR) => {}
             result => return result,
         }
-        // A directory of an archive that was unpacked there. Names in a tree are replaced in the same way.
+        // The entry is a directory from an archive that was unpacked there. Names in a tree are replaced in the same
+        // way.
         if renameat_with(directory, temporary, directory, name, RenameFlags::EXCHANGE).is_err() {
             remove_all(directory, name.as_bytes(), &self.stop).map_err(|why| why.cause)?;
             return renameat(directory, temporary, directory, name);
@@ -187,7 +189,7 @@ impl ImageFile {
         Error::io(Kind::NoSpace, format!("no space for {path} after {offset}{of} bytes{room}"), cause)
     }
 
-    /// Allocates a range without data. If the filesystem does not support that, writes zeros.
+    /// Allocates a range without data. If the filesystem does not support that, zeros are written.
     fn allocate(&self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
         let allocated = retry_on_intr(|| fallocate(&self.file, FallocateFlags::empty(), offset, len));
         match allocated {
@@ -197,10 +199,10 @@ impl ImageFile {
         }
     }
 
-    /// Allocates a new image, if the filesystem supports that. Only this shows whether there is enough space: `statfs` may not know,
-    /// or leave out what is reserved for root.
+    /// Allocates a new image, if the filesystem supports that. Only allocation shows whether there is enough space:
+    /// `statfs` may not know, or may not count what is reserved for root.
     fn allocate_whole(&self, size_bytes: u64) -> Result<()> {
-        // Keeps the size, so that the file of an interrupted attempt is as long as what was written.
+        // The size does not change, so that the file of an interrupted attempt is as long as the data that was written.
         let allocated = retry_on_intr(|| fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size_bytes));
         match allocated {
             Ok(()) => return Ok(()),
@@ -225,7 +227,8 @@ impl ImageFile {
         }
     }
 
-    /// Checks that the filesystem accepts a file of `size_bytes` by setting that size. The final size is set when the image is sealed.
+    /// Sets the size of the file to check that the filesystem accepts `size_bytes`. The final size is set when the
+    /// image is sealed.
     fn ask_for(&mut self, size_bytes: u64) -> Result<()> {
         let present = self.file.metadata().map_err(|e| self.fail("measure", size_bytes, e))?.len();
         self.file
@@ -235,7 +238,7 @@ impl ImageFile {
         Ok(())
     }
 
-    /// Sets the mode and checks it: a filesystem without modes gives the same one to all files.
+    /// Sets the mode and checks it: a filesystem without modes gives the same mode to all files.
     fn set_mode(&mut self, mode: u32) -> Result<(), Errno> {
         let mode = Mode::from_raw_mode(mode);
         match rustix::fs::fchmod(&self.file, mode) {
@@ -291,12 +294,12 @@ impl Medium for ImageFile {
     }
 
     fn seal(&mut self, size_bytes: u64, stop: &Stop) -> Result<()> {
-        // Before the final mode, which may not permit it.
+        // This is done before the final mode is set, which may not permit it.
         leftover::forget_writer(&self.file);
         let mut full_bytes = size_bytes.max(self.options.grow_to_bytes.unwrap_or(0));
         if self.options.preallocate && full_bytes > size_bytes {
             match self.allocate(size_bytes, full_bytes - size_bytes, stop) {
-                // The image itself fits, so it is only not grown.
+                // The image itself fits. It is only not grown.
                 Err(error) if error.kind() == Kind::NoSpace => {
                     log::warn!("the image is not grown to the size of the volume: {error}");
                     full_bytes = size_bytes;
@@ -305,11 +308,11 @@ impl Medium for ImageFile {
             }
         }
         if self.is_reused {
-            // Content of a previous attempt after the end must not reappear when the file grows.
+            // Content of a previous attempt beyond the end must not reappear when the file grows.
             self.file.set_len(size_bytes).map_err(|e| self.fail("set the size of", size_bytes, e))?;
         }
         self.file.set_len(full_bytes).map_err(|e| self.fail("set the size of", full_bytes, e))?;
-        // Readable for its owner, in case it is read back.
+        // The owner can read it, in case it is read back.
         self.set_mode(self.options.mode | READABLE)
             .map_err(|e| self.fail("set the mode of", size_bytes, e.into()))?;
         match rustix::fs::fsync(&self.file) {
@@ -318,7 +321,7 @@ impl Medium for ImageFile {
             }
             _ => {}
         }
-        // Before the file is renamed. It stays open with its lock.
+        // Checked before the file is renamed. The file stays open with its lock.
         flush(&self.file).map_err(|e| self.fail("close", size_bytes, e))
     }
 
@@ -351,7 +354,7 @@ impl Medium for ImageFile {
         match rustix::fs::fsync(&self.directory) {
             Ok(()) => Ok(()),
             Err(e) if Call::SyncDirectory.is_dispensable(e) => {
-                // Sync the whole filesystem instead. If that is not possible either, nothing more can be done.
+                // Sync the whole filesystem instead. If that is not possible either, no other way exists.
                 match rustix::fs::syncfs(&self.file) {
                     Err(e) if !Call::SyncFilesystem.is_dispensable(e) => {
                         Err(Error::target("sync the directory of", &self.path, e.into()))
@@ -379,7 +382,7 @@ impl Drop for ImageFile {
     }
 }
 
-/// The error that `path` cannot be created, with the free space if the filesystem is full.
+/// The error that `path` cannot be created. It contains the free space if the filesystem is full.
 fn cannot_create(directory: &OwnedFd, path: &Path, cause: std::io::Error) -> Error {
     match FreeSpace::of(directory) {
         Some(room) if is_no_space(&cause) => {

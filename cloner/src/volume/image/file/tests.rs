@@ -100,7 +100,7 @@ fn a_writer_never_renames_the_file_of_another_process() {
 
 #[test]
 fn a_complete_image_has_no_description_of_its_writer() {
-    // Where temporary files go there may be no attributes.
+    // The directory for temporary files may not support attributes.
     let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let options = FileOptions { mode: 0o400, ..PLAIN };
     let mut file = ImageFile::create(directory.path(), "disk.img".as_ref(), options, &Stop::new()).unwrap();

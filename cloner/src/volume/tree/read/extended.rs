@@ -15,7 +15,7 @@ use crate::volume::optional_calls::{Call, Verdict};
 use crate::volume::tree::read::lstat::Found;
 use crate::volume::xattrs::{XattrAccess, XattrBuffer, names, room};
 
-/// Collects the records of one entry after the other, in bounded memory.
+/// Collects the records of one entry at a time, in bounded memory.
 pub(super) struct Extended {
     records: Vec<u8>,
     key: Vec<u8>,
@@ -39,8 +39,8 @@ impl Extended {
         &self.records
     }
 
-    /// Collects the records. Returns the kinds of attributes that are not in the header block of the entry. Kinds that may not be read,
-    /// that are too large, or that are `unsent` in any case are listed in a record of their own.
+    /// Collects the records. Returns the kinds of attributes that are not in the header block of the entry. A separate
+    /// record lists the kinds that may not be read, that are too large, or that are `unsent` in any case.
     pub(super) fn collect(
         &mut self,
         found: &Found<'_>,
@@ -60,7 +60,8 @@ impl Extended {
                 .collect();
             push(&mut self.records, UNSENT_KEY, words.join(",").as_bytes());
         }
-        // Decant reads the nanoseconds from the header block. Other readers get them if there is an extended header anyway.
+        // Decant reads the nanoseconds from the header block. If there is an extended header anyway, it contains them
+        // for other readers.
         if meta.mtime_nanoseconds != 0 && !self.records.is_empty() {
             let time = time(meta.mtime_seconds, meta.mtime_nanoseconds);
             push(&mut self.records, b"mtime", time.as_bytes());
@@ -92,7 +93,7 @@ impl Extended {
         let unsent = &mut self.unsent;
         let list = match place.list(&mut self.names) {
             Ok(list) => list,
-            // More than the 64 KiB that the kernel returns.
+            // The list has more than the 64 KiB that the kernel returns.
             Err(Errno::RANGE) => {
                 unsent.insert(Attribute::Xattr);
                 &[]
@@ -116,7 +117,8 @@ impl Extended {
                 }
                 Ok(_) | Err(Errno::RANGE) => unsent.insert(kind),
                 Err(errno) => match Call::GetXattr.verdict(errno) {
-                    // It was removed after it was listed. If that changes the plan, it will be noticed.
+                    // The attribute was removed after it was listed. If that changes the plan, a later check detects
+                    // it.
                     Verdict::Continue => {}
                     Verdict::NotKept(_) => unsent.insert(kind),
                     Verdict::Fail => return Err(found.failed("read an extended attribute of", errno)),
@@ -127,9 +129,10 @@ impl Extended {
     }
 }
 
-/// Whether one more attribute fits into a header that Decant's reader accepts, with the record of what was left out after it.
+/// Whether another attribute fits into a header that Decant's reader accepts, with space for the record of what was
+/// left out.
 fn has_room(records: &[u8], name: &[u8], value: &[u8]) -> bool {
-    /// Length, key and separators of a record, or the whole record of what was left out.
+    /// The length, key and separators of a record, or the whole record of what was left out.
     const RECORD_BYTES: usize = 128;
     let bytes = records.len() + 3 * name.len() + value.len() + 2 * RECORD_BYTES;
     bytes as u64 <= MAX_PAX_BYTES
@@ -148,7 +151,8 @@ fn set_key(key: &mut Vec<u8>, name: &[u8]) {
     }
 }
 
-/// Appends `<length> <key>=<value>\n`. The length includes its own digits.
+/// Appends `<length> <key>=<value>
+/// `. The length includes its own digits.
 fn push(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let body = key.len() + value.len() + 3;
     let mut len = body + 1;
@@ -167,7 +171,7 @@ fn digits(number: usize) -> usize {
     number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 
-/// A time in the format of POSIX pax. Before 1970 the whole number is negative, fraction included.
+/// A time in the format of POSIX pax. A time before 1970 is a negative number, including its fraction.
 fn time(seconds: i64, nanoseconds: u32) -> String {
     if seconds >= 0 {
         return format!("{seconds}.{nanoseconds:09}");

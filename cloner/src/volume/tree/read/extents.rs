@@ -10,15 +10,15 @@ use crate::error::{Error, Result};
 use crate::tar::sparse_map::{MAX_SEGMENTS, SparseMap};
 use crate::volume::holes::next_data;
 
-/// The most extents of a file, which take less than 8 MiB of memory: as many as Decant's receiver accepts, without the entry that ends
-/// a map. If a file has more, its smallest gaps count as data.
+/// The maximum number of extents of a file. They take less than 8 MiB of memory. It is the number that Decant's
+/// receiver accepts, without the entry that ends a map. If a file has more, its smallest gaps count as data.
 pub const MAX_EXTENTS: u32 = MAX_SEGMENTS - 1;
 
-/// Extents start and end at multiples of this (except at the end of the file): tar pads each stored part of a sparse file to whole
-/// blocks of 512 bytes, so parts of other lengths could not be assembled again.
+/// Extents start and end at multiples of this, except at the end of the file. tar pads each stored part of a sparse
+/// file to whole blocks of 512 bytes, so parts of other lengths could not be put together again.
 const ALIGN_BYTES: u64 = 512;
 
-/// A part of a file that holds data (or zeros that are cheaper to treat as data).
+/// A part of a file that holds data, or zeros that are cheaper to treat as data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Extent {
     offset: u64,
@@ -28,9 +28,9 @@ struct Extent {
 /// The data extents of the regular file `file` up to `size_bytes`, in order, without overlap and rounded
 /// out to 512 bytes. Everything outside them reads as zeros. `path` is for messages.
 ///
-/// At most `limit` (at least 2) extents are returned. If there are more, the smallest gaps count as data until half of `limit` is
-/// left, and so does every smaller gap after that. On a filesystem without support the whole file is one extent. Changes the file's
-/// position.
+/// At most `limit` (at least 2) extents are returned. If there are more, the smallest gaps count as data until half of
+/// `limit` is left. From then on all smaller gaps count as data, too. On a filesystem without support the whole file is
+/// one extent. Changes the position of the file.
 pub(crate) fn data_extents(
     file: impl AsFd,
     path: &Path,
@@ -53,14 +53,14 @@ pub(crate) fn data_extents(
     found.finish()
 }
 
-/// Extents while they are collected. Gaps that are too small are filled.
+/// Collects extents. Gaps that are too small are filled.
 struct Merged {
-    /// All but the last one, which may grow.
+    /// All extents but the last one, which may grow.
     map: SparseMap,
     last: Option<Extent>,
     limit: u32,
     size_bytes: u64,
-    /// Gaps shorter than this are data. Grows when the limit is hit.
+    /// Gaps shorter than this count as data. Grows when the limit is reached.
     threshold_bytes: u64,
 }
 
@@ -96,9 +96,9 @@ impl Merged {
         Ok(self.map)
     }
 
-    /// Fills the smallest gaps so that half of the limit remains, and raises the threshold to the largest
-    /// gap that was filled. Of equally long gaps only the first ones are filled: a file with a regular
-    /// pattern keeps half of its holes.
+    /// Fills the smallest gaps so that half of the limit remains, and raises the threshold to the largest gap that was
+    /// filled. Of equally long gaps only the first ones are filled, so that a file with a regular pattern keeps half of
+    /// its holes.
     fn halve(&mut self) -> Result<()> {
         let before = std::mem::take(&mut self.map);
         let all = || before.iter().map(|(offset, len)| Extent { offset, end: offset + len }).chain(self.last);

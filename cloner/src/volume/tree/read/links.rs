@@ -1,17 +1,18 @@
-//! Files with several names: the first name is stored as the file, the others as links to it.
+//! Files with several names: the archive stores the first name as the file, and the others as links to it.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::attributes::meta::Meta;
 
-/// Memory for names of files whose other names were not found yet: enough for 80,000 files with typical names. A tree of hard-linked
-/// backups can have millions. Beyond this budget a file is stored once per name, which counts as a link that was not kept.
+/// The maximum memory for the names of files whose other names were not found yet: enough for 80,000 files with typical
+/// names. A tree of hard-linked backups can have millions. Beyond this limit a file is stored once per name, which counts
+/// as a link that was not kept.
 const BUDGET_BYTES: usize = 10 << 20;
 /// The memory for an entry in addition to its name: key, count, check, pointer, hash table, allocator.
 const OVERHEAD_BYTES: usize = 104;
-/// Files beyond the budget are recognized by a bit of this bit set, which several files may share. 256 KiB, only allocated when the
-/// budget is used up.
+/// Files beyond the limit are recognized by a bit in this bit set. Several files may share a bit. The set has 256 KiB,
+/// and is only allocated when the limit is reached.
 const FORGOTTEN_BITS: usize = 1 << 21;
 
 /// Remembers files until all their names were found.
@@ -31,7 +32,7 @@ struct First {
 /// The role of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Name {
-    /// The only one, or the first one, as far as known.
+    /// The only name, or the first one, as far as is known.
     First,
     /// A further name of a stored file.
     Further,
@@ -44,10 +45,10 @@ impl Links {
         Self { first: HashMap::new(), left_bytes: BUDGET_BYTES, forgotten: Vec::new() }
     }
 
-    /// Finds the role of a name of the file `meta`. If it is a further name, `target` is set to the first one.
+    /// Determines the role of a name of the file `meta`. If it is a further name, `target` is set to the first one.
     ///
-    /// Equal inode numbers are not enough: filesystems in user space may give one number to several files. All names of a file have
-    /// the same size, times, mode and owner.
+    /// Equal inode numbers are not sufficient: filesystems in user space may give one number to several files. All
+    /// names of a file have the same size, times, mode and owner.
     pub(super) fn meet(&mut self, meta: &Meta, target: &mut Vec<u8>) -> Name {
         target.clear();
         if meta.links < 2 {
@@ -70,7 +71,7 @@ impl Links {
         Name::Further
     }
 
-    /// The file `meta` was stored as `name`.
+    /// Remembers that the file `meta` was stored as `name`.
     pub(super) fn add(&mut self, meta: &Meta, name: &[u8]) {
         let identity = meta.identity();
         let cost_bytes = cost_bytes(name);

@@ -10,11 +10,11 @@ use rustix::fs::FileType;
 use crate::error::Result;
 use crate::volume::tree::read::walk::{NAMES_BUDGET_BYTES, WalkBudget, WalkDirectory, walk};
 
-/// The most files that are remembered until all their names are found: 4 MiB, with the table.
+/// The maximum number of files that are remembered until all their names are found. With the table they take 4 MiB.
 const FILES_LIMIT: usize = 64 << 10;
 
-/// Whether a file in the directory `root` has, or may have, a name outside of it. Beyond [`FILES_LIMIT`] it is not known and counts as
-/// yes. `root_path` is for messages. Directories have no further names.
+/// Whether a file in the directory `root` has, or may have, a name outside of it. With more files than [`FILES_LIMIT`]
+/// this is unknown, and the result is `true`. `root_path` is for messages. Directories have no further names.
 pub(crate) fn has_links_elsewhere(root: &OwnedFd, root_path: &Path, stop: &Stop) -> Result<bool> {
     let mut missing: HashMap<(u64, u64), u64> = HashMap::new();
     let mut is_too_much = false;

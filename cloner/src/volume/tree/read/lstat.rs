@@ -1,4 +1,4 @@
-//! Reads the metadata of an entry, and opens it, without trusting that it is still the one that the directory listed.
+//! Reads the metadata of an entry, and opens it. Does not assume that it is still the entry that the directory listed.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -24,24 +24,25 @@ const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// How long to wait for a file with a lease. The kernel breaks a lease after 45 s, or after `/proc/sys/fs/lease-break-time`.
+/// How long to wait for a file with a lease. The kernel breaks a lease after 45 s, or after the time in
+/// `/proc/sys/fs/lease-break-time`.
 const LEASE_PATIENCE: Duration = Duration::from_secs(90);
-/// The pause between two attempts to open it.
+/// The pause between two attempts to open the file.
 const LEASE_PAUSE: Duration = Duration::from_millis(50);
 
-/// An entry of a directory that the walk found.
+/// A directory entry that the walk found.
 pub(super) struct Found<'a> {
-    /// The open directory it is in.
+    /// The open directory that contains the entry.
     pub(super) dir: BorrowedFd<'a>,
-    /// Its name there.
+    /// The name of the entry there.
     pub(super) name: &'a CStr,
-    /// Its type according to the directory. It may be `Unknown` or outdated.
+    /// The type of the entry according to the directory. It may be `Unknown` or outdated.
     pub(super) file_type: FileType,
-    /// Its path from the root of the walk.
+    /// The path of the entry from the root of the walk.
     pub(super) member: &'a [u8],
-    /// Its path for messages.
+    /// The path of the entry, for messages.
     pub(super) full: &'a [u8],
-    /// Ends waiting for the entry.
+    /// Ends a wait for the entry.
     pub(super) stop: &'a Stop,
 }
 
@@ -63,8 +64,8 @@ impl Found<'_> {
         Path::new(OsStr::from_bytes(if len == 0 { b"/" } else { &self.full[..len] }))
     }
 
-    /// Reads the metadata of the entry. Opens directories, and files if `open_files` is set; then the metadata is that of the
-    /// descriptor.
+    /// Reads the metadata of the entry. Opens it if it is a directory, or if it is a file and `open_files` is set. The
+    /// metadata is then that of the descriptor.
     pub(super) fn lstat(&self, open_files: bool) -> Result<OpenedEntry> {
         match self.file_type {
             FileType::Directory => return self.open(DIRECTORY, FileType::Directory),
@@ -89,7 +90,7 @@ impl Found<'_> {
         }
     }
 
-    /// Opens the file, or what has replaced it; `None` if that fails.
+    /// Opens the file, or the entry that has replaced it; `None` if that fails.
     pub(super) fn open_file(&self) -> Option<OwnedFd> {
         openat(self.dir, self.name, FILE, Mode::empty()).ok()
     }
@@ -99,7 +100,7 @@ impl Found<'_> {
         Error::new(Kind::SourceChanged, format!("{} {how}", self.path().display()))
     }
 
-    /// The error that an open file has lost its name.
+    /// The error that an open file no longer has its name.
     pub(super) fn gone(&self) -> Error {
         match statat(self.dir, self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(errno) => self.failed("read the metadata of", errno),
@@ -107,8 +108,8 @@ impl Found<'_> {
         }
     }
 
-    /// The error of a system call on this entry. The entry existed a moment ago: if it is missing or has another type, the source
-    /// changed.
+    /// The error of a system call on this entry. The entry existed a moment before: if it is missing or has another
+    /// type now, the source changed.
     pub(super) fn failed(&self, doing: &str, errno: Errno) -> Error {
         match errno {
             Errno::NOENT => self.changed("vanished while its directory was read"),
@@ -119,8 +120,8 @@ impl Found<'_> {
         }
     }
 
-    /// Opens the entry. Waits for a file with a write lease (Samba's oplocks): the first attempt makes the kernel break the lease.
-    /// Programs that open it without O_NONBLOCK wait in the kernel.
+    /// Opens the entry. Waits for a file with a write lease (Samba's oplocks): the first attempt makes the kernel break
+    /// the lease. Programs that open such a file without O_NONBLOCK wait in the kernel.
     fn open_patiently(&self, flags: OFlags) -> Result<OwnedFd> {
         let began = Instant::now();
         loop {
@@ -152,7 +153,7 @@ impl Found<'_> {
     }
 }
 
-/// Opens a regular file ahead of its turn; `None` if that fails.
+/// Opens a regular file before its turn; `None` if that fails.
 pub(super) fn open_quietly(dir: BorrowedFd<'_>, name: &CStr) -> Option<OpenedEntry> {
     let fd = openat(dir, name, FILE, Mode::empty()).ok()?;
     let meta = Meta::of(&fstat(&fd).ok()?);

@@ -1,7 +1,7 @@
 //! Makes one tar archive of a directory, in this process (docs/protocol.md section 1.10).
 //!
-//! [`scan`] computes how long the archive becomes, and [`write_archive`] writes it. Both are the same pass over the same tree
-//! (`pass`), the scan without the content of the files, so they cannot disagree.
+//! [`scan`] computes the length of the archive, and [`write_archive`] writes it. Both make the same pass over the tree
+//! (`pass`), the scan without the content of the files, so their results cannot differ.
 
 mod census;
 mod extended;
@@ -28,11 +28,11 @@ use crate::volume::tree::read::pass::{Pass, ended};
 use crate::volume::tree::read::plan::{ArchivePlan, Options, Totals};
 use crate::volume::tree::read::xattr_thread::Measured;
 
-/// Computes the [`ArchivePlan`] of the directory `root`: what [`write_archive`] is going to write, with attributes (if `options`
-/// asks for them) and without. `root_path` is for messages. No content is read; files are opened to read their attributes and
-/// to find their holes.
+/// Computes the [`ArchivePlan`] of the directory `root`: what [`write_archive`] is going to write, with attributes (if
+/// `options` asks for them) and without. `root_path` is for messages. No content is read. Files are opened to read
+/// their attributes and to find their holes.
 ///
-/// Errors: `Kind::Source` when an entry cannot be read, `Kind::SourceChanged` when one changes meanwhile.
+/// Errors: `Kind::Source` if an entry cannot be read, `Kind::SourceChanged` if an entry changes during the scan.
 pub fn scan(root: &OwnedFd, root_path: &Path, options: Options, stop: &Stop) -> Result<ArchivePlan> {
     let mut pass = Pass::scanning(options);
     pass.tree(root, root_path, stop)?;
@@ -48,12 +48,12 @@ pub fn scan(root: &OwnedFd, root_path: &Path, options: Options, stop: &Stop) -> 
     })
 }
 
-/// Writes everything in the directory `root` into `sink` as a GNU tar archive (docs/protocol.md section 1.10), with extended headers if
-/// `options` asks for attributes (docs/protocol.md section 6.4). `root_path` is for messages. `plan` is the result of [`scan`] with the
-/// same options. Names are only names: nothing in them is ever interpreted.
+/// Writes everything in the directory `root` into `sink` as a GNU tar archive (docs/protocol.md section 1.10), with
+/// extended headers if `options` asks for attributes (docs/protocol.md section 6.4). `root_path` is for messages.
+/// `plan` is the result of [`scan`] with the same options. Names are written as they are and never interpreted.
 ///
-/// Errors: `Kind::Source` when something cannot be read, `Kind::SourceChanged` when a file changes while it is read or the tree
-/// is not the planned one. The archive then has no end.
+/// Errors: `Kind::Source` if something cannot be read, `Kind::SourceChanged` if a file changes while it is read or the
+/// tree differs from the plan. After an error the archive has no end mark.
 pub fn write_archive(
     root: &OwnedFd,
     root_path: &Path,

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::{FileType, RawDir, SeekFrom, seek};
 
-/// A sorted part of the names in a directory: the smallest ones after some name, as many as the budget allows.
+/// A sorted part of the names in a directory: the smallest names after a given one, as many as the memory limit allows.
 pub(super) struct NameBatch {
     /// The names, each followed by a zero byte.
     arena: Vec<u8>,
@@ -25,8 +25,8 @@ struct NameSlot {
 }
 
 impl NameBatch {
-    /// Reads the directory `dir` from its beginning and keeps the smallest names after `after`, in at most `budget_bytes` of memory (at
-    /// least one name). `buffer` is working space; its capacity is used.
+    /// Reads the directory `dir` from its beginning and keeps the smallest names after `after`, in at most
+    /// `budget_bytes` of memory (but at least one name). `buffer` is working space, of which the capacity is used.
     pub(super) fn read(
         dir: BorrowedFd<'_>,
         after: Option<&[u8]>,
@@ -35,7 +35,7 @@ impl NameBatch {
     ) -> io::Result<Self> {
         seek(dir, SeekFrom::Start(0))?;
         let mut batch = Self { arena: Vec::new(), slots: Vec::new(), next: 0, more: false };
-        // The smallest name that is known not to be in this batch.
+        // The smallest name that is known not to belong to this batch.
         let mut bound: Option<Vec<u8>> = None;
         let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
@@ -69,7 +69,7 @@ impl NameBatch {
         self.next
     }
 
-    /// The name with this index in the order.
+    /// The name at this index of the order.
     pub(super) fn get(&self, index: usize) -> Option<(&CStr, FileType)> {
         let slot = self.slots.get(index)?;
         let start = slot.start as usize;
@@ -88,7 +88,7 @@ impl NameBatch {
         self.more
     }
 
-    /// The name taken last.
+    /// The last name that was taken.
     pub(super) fn last(&self) -> Option<&[u8]> {
         let slot = self.slots.get(self.next.checked_sub(1)?)?;
         Some(self.name(slot))
@@ -126,7 +126,7 @@ impl NameBatch {
         self.slots.truncate(keep);
         for slot in &mut self.slots {
             let start = slot.start as usize;
-            // This never overflows: the new arena is a part of the old one.
+            // This cannot overflow: the new arena is a part of the old one.
             slot.start = u32::try_from(arena.len()).unwrap_or(u32::MAX);
             arena.extend_from_slice(&self.arena[start..=start + usize::from(slot.len)]);
         }

@@ -1,4 +1,4 @@
-//! The options of an archive, the plan of it before it is written, and its totals afterwards.
+//! The options of an archive, its plan, and its totals after it was written.
 
 use crate::attributes::not_kept::NotKept;
 use crate::volume::tree::read::census::Outline;
@@ -6,9 +6,10 @@ use crate::volume::tree::read::census::Outline;
 /// How to store files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Leave out holes. `false` if preallocation is requested: then every file is stored in full.
+    /// Whether to leave out holes. `false` if preallocation is requested: every file is then stored in full.
     pub sparse: bool,
-    /// Add extended headers with attributes (docs/protocol.md section 6.4). Without them the archive is the same as GNU tar's.
+    /// Whether to add extended headers with attributes (docs/protocol.md section 6.4). Without them the archive is the
+    /// same as GNU tar's.
     pub attributes: bool,
 }
 
@@ -22,7 +23,7 @@ impl Options {
 pub struct ArchivePlan {
     /// Length of the whole archive in bytes, without attributes.
     pub stream_bytes: u64,
-    /// The same with attributes. Only set if they were requested.
+    /// The length with attributes. Only set if attributes were requested.
     pub stream_with_attributes_bytes: u64,
     /// What an archive without attributes lacks: extended attributes, access control lists, capabilities.
     pub only_in_attributes: NotKept,
@@ -43,7 +44,7 @@ impl ArchivePlan {
 /// What [`write_archive`](crate::volume::tree::read::write_archive) has written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
-    /// Length of the archive in bytes. It only differs from the plan if the filesystem now reports other holes.
+    /// Length of the archive in bytes. It differs from the plan only if the filesystem now reports other holes.
     pub stream_bytes: u64,
     /// The number of files, directories, links and other entries.
     pub entries: u64,

@@ -1,5 +1,5 @@
-//! Reads ahead: opens files before their turn and lets the kernel read their content. A disk that takes a millisecond per request then
-//! reads many small files at the same time.
+//! Reads ahead: opens files before their turn and lets the kernel read their content. A disk that takes a millisecond
+//! per request can then read many small files at the same time.
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -10,12 +10,13 @@ use crate::volume::page_cache::SMALL_BYTES;
 use crate::volume::tree::read::lstat::{OpenedEntry, open_quietly};
 use crate::volume::tree::read::names::NameBatch;
 
-/// The most files that are open before their turn. Disks handle 32 to 256 requests at once.
+/// The maximum number of files that are open before their turn. Disks handle 32 to 256 requests at the same time.
 const FILES: usize = 64;
-/// The most such files of all directories on the path of the walk. Each directory gets a few in any case, also in a deep tree.
+/// The maximum number of such files in all directories on the path of the walk. Each directory gets a few in any case,
+/// even in a deep tree.
 const SHARED_FILES: usize = 128;
 const FEW_FILES: usize = 8;
-/// How many bytes may wait in the page cache to be read.
+/// The maximum number of bytes in the page cache that wait to be read.
 const WAITING_BYTES: u64 = 8 << 20;
 
 /// The files of a directory that are open before their turn.
@@ -33,14 +34,15 @@ impl ReadAhead {
         self.opened.len()
     }
 
-    /// Opens files of `dir`, by the names in `batch` from `turn` on. Other directories have `others` files open.
+    /// Opens files of `dir`, whose names are in `batch` at `turn` and after it. Other directories have `others` files
+    /// open.
     pub(super) fn reach(&mut self, batch: &NameBatch, turn: usize, dir: BorrowedFd<'_>, others: usize) {
         let most = SHARED_FILES.saturating_sub(others).clamp(FEW_FILES, FILES);
         self.next = self.next.max(turn);
         while self.opened.len() < most && self.waiting_bytes < WAITING_BYTES {
             let Some((name, file_type)) = batch.get(self.next) else { return };
             if file_type == FileType::RegularFile
-                // A file that cannot be opened is tried again in its turn, which then reports the error.
+                // A file that cannot be opened is tried again when its turn comes. That attempt reports the error.
                 && let Some(looked) = open_quietly(dir, name)
             {
                 self.waiting_bytes += read_small(&looked);
@@ -50,7 +52,7 @@ impl ReadAhead {
         }
     }
 
-    /// The file with the name `turn` in the batch, if it is open. Closes those before it.
+    /// The file at index `turn` of the batch, if it is open. Closes all files that precede it.
     pub(super) fn take(&mut self, turn: usize) -> Option<OpenedEntry> {
         while self.opened.front().is_some_and(|(index, _)| *index <= turn) {
             let (index, looked) = self.opened.pop_front()?;
@@ -63,12 +65,12 @@ impl ReadAhead {
     }
 }
 
-/// Lets the kernel read a small file, and returns its size. For larger files the kernel reads ahead itself, and their pages must not be
-/// in the page cache before [`DropAfterRead`](crate::volume::page_cache::DropAfterRead) checks that.
+/// Lets the kernel read a small file, and returns its size. For larger files the kernel reads ahead itself, and their
+/// pages must not be in the page cache before [`DropAfterRead`](crate::volume::page_cache::DropAfterRead) checks that.
 fn read_small(looked: &OpenedEntry) -> u64 {
     let len = small_bytes(looked);
     if let (Some(len), Some(fd)) = (std::num::NonZeroU64::new(len), &looked.fd) {
-        // Advice only: if the filesystem ignores it, the file is read in its turn.
+        // Advice only: if the filesystem ignores it, the file is read when its turn comes.
         let _ = fadvise(fd, 0, Some(len), Advice::WillNeed);
     }
     len

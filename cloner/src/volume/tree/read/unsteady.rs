@@ -1,5 +1,5 @@
-//! Directories whose modification time follows the clock: some filesystems always show the current time (btrfs for a nested subvolume
-//! in a snapshot). Their time does not show changes.
+//! Directories whose modification time follows the clock: some filesystems always show the current time (btrfs for a
+//! nested subvolume in a snapshot). Such a time does not show whether the directory changed.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -13,9 +13,9 @@ use crate::volume::tree::read::names::NameBatch;
 
 /// The pause between two readings of a time: longer than a tick of any kernel's coarse clock (10 ms).
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
-/// How many times in a row a time must change to count as one that follows the clock.
+/// The number of consecutive readings that must differ before a time counts as following the clock.
 const LOOKS: usize = 3;
-/// Memory for names that are read again, in bytes.
+/// The maximum memory for names that are read again, in bytes.
 const NAMES_BYTES: usize = 512 << 10;
 
 /// A hash of the names in a directory, independent of their order.
@@ -32,17 +32,17 @@ impl Names {
     }
 }
 
-/// Knowledge about the times of directories.
+/// What is known about the times of directories.
 #[derive(Debug, Default)]
 pub(super) struct Unsteady {
-    /// The latest filesystem whose directories have times that follow the clock.
+    /// The last filesystem whose directories were found to have times that follow the clock.
     device: Option<u64>,
 }
 
 impl Unsteady {
     /// Checks the directory `dir`, whose time or size changed while its names (`met`) were read.
     ///
-    /// Errors: `Kind::SourceChanged`, unless it still has the same names and its time follows the clock.
+    /// Errors: `Kind::SourceChanged`, unless the directory still has the same names and its time follows the clock.
     pub(super) fn check(
         &mut self,
         dir: BorrowedFd<'_>,

@@ -1,5 +1,5 @@
-//! Measures the extended headers of a tree in a thread of its own, in parallel with the scan: reading attributes takes longer than
-//! reading the metadata of an entry.
+//! Measures the extended headers of a tree in a separate thread, in parallel with the scan: reading attributes takes
+//! longer than reading the metadata of an entry.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,19 +16,19 @@ use crate::tar::field::BLOCK_BYTES;
 use crate::volume::tree::read::extended::Extended;
 use crate::volume::tree::read::lstat::Found;
 
-/// Entries in a batch: waking up a thread takes as long as several entries.
+/// The number of entries in a batch: waking up a thread takes as long as several entries.
 const BATCH_ENTRIES: usize = 256;
-/// Directories in a batch: each is an open file.
+/// The maximum number of directories in a batch: each is an open file.
 const BATCH_DIRECTORIES: usize = 8;
-/// Batches that may wait: two let the threads run in parallel. Each is about 30 KiB.
+/// The number of batches that may wait: two let both threads run in parallel. Each batch has about 30 KiB.
 const BATCHES: usize = 2;
 
-/// What an archive contains in addition to header blocks and content.
+/// The parts of an archive other than header blocks and content.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
     /// Length of all extended headers.
     pub(super) extended_bytes: u64,
-    /// What an archive without them lacks.
+    /// What an archive without extended headers lacks.
     pub(super) only_in_attributes: NotKept,
 }
 
@@ -42,7 +42,7 @@ impl Measured {
     }
 }
 
-/// The handle of the thread for the scan.
+/// The scan's handle of the thread.
 pub(super) struct XattrThread {
     batch: XattrBatch,
     to_thread: Sender<XattrBatch>,
@@ -59,14 +59,14 @@ struct XattrBatch {
 
 struct XattrDirectory {
     fd: OwnedFd,
-    /// Its path for messages.
+    /// The path of the directory, for messages.
     path: Vec<u8>,
-    /// Where the path from the root begins in the path of an entry.
+    /// Where the path from the root starts in the path of an entry.
     member_start: usize,
 }
 
 struct XattrEntry {
-    /// The index of its directory.
+    /// The index of the entry's directory.
     directory: usize,
     meta: Meta,
     /// Attributes that are lost in any case.
@@ -74,7 +74,7 @@ struct XattrEntry {
 }
 
 impl XattrThread {
-    /// Starts the thread. It ends when this is dropped.
+    /// Starts the thread. The thread ends when the handle is dropped.
     pub(super) fn start(stop: &Stop) -> Result<Self> {
         let (to_thread, batches) = bounded(BATCHES);
         let stop = stop.clone();
@@ -90,7 +90,7 @@ impl XattrThread {
             if self.batch.directories.len() == BATCH_DIRECTORIES {
                 self.hand_over()?;
             }
-            // The walk may close the directory before the thread reaches the entry.
+            // The walk may close the directory before the thread processes the entry.
             let fd = found.dir.try_clone_to_owned();
             let fd = fd.map_err(|cause| Error::source("keep open the directory of", found.path(), cause))?;
             let member_start = found.full.len() - found.member.len();

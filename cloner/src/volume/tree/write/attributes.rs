@@ -22,11 +22,11 @@ pub(crate) struct Attributes {
     mode: Option<Modes>,
     modified: Option<Moment>,
     xattrs: Vec<Xattr>,
-    /// Attributes that were lost before.
+    /// Attributes that were already lost.
     lost: Kinds,
-    /// The entry existed before, and may have attributes that are not among these.
+    /// Whether the entry existed before, and so may have other attributes than these.
     is_reused: bool,
-    /// Attributes that it got when it was created. They are checked, and only set if they differ.
+    /// Attributes that the entry got when it was created. They are checked, and only set if they differ.
     at_birth: AtBirth,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Attributes {
 struct Modes {
     /// The mode at the source.
     wanted: u32,
-    /// The mode that it may have without its access control list.
+    /// The mode that the entry may have without its access control list.
     without_acl: u32,
 }
 
@@ -57,7 +57,7 @@ enum Owner {
     ShouldBe(Option<u32>, Option<u32>),
 }
 
-/// The attributes that the kernel gives to new entries in a directory.
+/// The attributes that the kernel gives to new entries of a directory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Birth {
     uid: u32,
@@ -67,15 +67,16 @@ pub(super) struct Birth {
 }
 
 impl Birth {
-    /// For a directory that was created with all permission bits. Its mode, owner and group follow the same rules as those of its
-    /// entries will, and it passes on its setgid bit and its default ACL.
+    /// For a directory that was created with all permission bits. Its mode, owner and group follow the same rules as
+    /// those of its future entries. It passes its setgid bit and its default ACL on to them.
     pub(super) fn in_new_directory(directory: &Stat) -> Self {
         Self { uid: directory.st_uid, gid: directory.st_gid, allowed: directory.st_mode & 0o777 }
     }
 }
 
 impl Attributes {
-    /// The final mode, if a file can be created with it. Extended attributes must be set before the final mode.
+    /// The final mode, if a file can be created with it. If the file has extended attributes, they must be set before
+    /// the final mode.
     pub(super) fn mode_at(&self, birth: Option<Birth>) -> Option<Mode> {
         let mode = self.mode?.without_acl;
         let birth = birth?;
@@ -83,7 +84,8 @@ impl Attributes {
         is_had.then(|| Mode::from_raw_mode(mode))
     }
 
-    /// For a file that was created with [`Attributes::mode_at`]. Saves system calls for each file.
+    /// The remaining attributes of a file that was created with [`Attributes::mode_at`]. Saves system calls for each
+    /// file.
     pub(super) fn after(mut self, birth: Option<Birth>) -> Self {
         self.at_birth.mode = self.mode_at(birth).is_some();
         if let (Some(Birth { uid, gid, .. }), Owner::Becomes(owner, group)) = (birth, self.owner) {
@@ -92,7 +94,8 @@ impl Attributes {
         self
     }
 
-    /// The attributes in the archive. The owner is only set if `own`, when this process may change owners.
+    /// The attributes of `entry` in the archive. The owner is only set if `own` is set: then this process may change
+    /// owners.
     pub(crate) fn of(entry: &Entry, own: bool) -> Self {
         let owner = if own { Owner::Becomes } else { Owner::ShouldBe }(entry.uid, entry.gid);
         let xattrs = entry.xattrs.clone();
@@ -106,13 +109,13 @@ impl Attributes {
         Self { owner, mode, modified, xattrs, lost, is_reused: false, at_birth }
     }
 
-    /// The same for an entry that existed before.
+    /// Like [`Self::of`], for an entry that existed before.
     pub(crate) fn of_reused(entry: &Entry, own: bool) -> Self {
         Self { is_reused: true, ..Self::of(entry, own) }
     }
 
-    /// The attributes in the archive of the target directory itself. Its owner is not changed: the root of a volume belongs to the pod
-    /// that mounts it.
+    /// The attributes in the archive of the target directory itself. Its owner does not change: the root of a volume
+    /// belongs to the pod that mounts it.
     pub(super) fn of_root(entry: &Entry) -> Self {
         Self { owner: Owner::Stays, xattrs: Vec::new(), lost: Kinds::default(), ..Self::of(entry, false) }
     }
@@ -125,7 +128,7 @@ impl Attributes {
         Self::unowned(USUAL | setgid, None)
     }
 
-    /// The attributes that a directory has, to be restored after a change in it.
+    /// The attributes that a directory has. They are restored after a change in it.
     pub(super) fn as_found(stat: &Stat) -> Self {
         let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
         let modified = Moment { seconds: stat.st_mtime, nanoseconds };
@@ -140,13 +143,13 @@ impl Attributes {
         Self { owner, mode, modified, xattrs, lost, is_reused: false, at_birth: AtBirth::default() }
     }
 
-    /// Its mode, if that does not give `needed` to the owner.
+    /// The mode, if it does not give the permissions `needed` to the owner.
     pub(super) fn unreadable(&self, needed: Mode) -> Option<u32> {
         let mode = self.mode?.wanted;
         (mode & needed.as_raw_mode() != needed.as_raw_mode()).then_some(mode)
     }
 
-    /// Adds `needed` to the permissions of the owner.
+    /// Adds the permissions `needed` to those of the owner.
     pub(super) fn let_owner(&mut self, needed: Mode) {
         if let Some(modes) = &mut self.mode {
             modes.wanted |= needed.as_raw_mode();
@@ -155,12 +158,12 @@ impl Attributes {
         self.at_birth.mode = false;
     }
 
-    /// Memory of its extended attributes, in bytes.
+    /// The memory of the extended attributes, in bytes.
     pub(super) fn xattrs_bytes(&self) -> usize {
         self.xattrs.iter().map(|xattr| size_of::<Xattr>() + xattr.name.len() + xattr.value.len()).sum()
     }
 
-    /// Drops its extended attributes and counts them as lost.
+    /// Drops the extended attributes and counts them as lost.
     pub(super) fn drop_xattrs(&mut self) {
         for xattr in std::mem::take(&mut self.xattrs) {
             self.lost.insert(Attribute::of_xattr(&xattr.name));
@@ -172,7 +175,7 @@ impl Attributes {
         self.apply(&Subject::Open(fd.as_fd()))
     }
 
-    /// The same for a pipe, device or symlink `name` in `parent`. A symlink has no mode.
+    /// Sets the attributes of a pipe, device or symlink `name` in `parent`. A symlink has no mode.
     pub(super) fn apply_to_name(
         &self,
         parent: BorrowedFd<'_>,
@@ -182,9 +185,10 @@ impl Attributes {
         self.apply(&Subject::Name { parent, name, is_symlink })
     }
 
-    /// Sets the attributes in the only order that keeps all of them. A change of the owner removes setuid, setgid and capabilities.
-    /// `user.*` attributes need write permission, which the final mode may not give. A change of the mode changes an access control
-    /// list. Everything changes the time. The result is checked at the end: a filesystem may set something else without an error.
+    /// Sets the attributes in the only order that keeps all of them. A change of the owner removes setuid, setgid and
+    /// capabilities. `user.*` attributes need write permission, which the final mode may not give. A change of the mode
+    /// changes an access control list. Every change sets the time. The result is checked at the end: a filesystem may
+    /// set another value without an error.
     fn apply(&self, subject: &Subject<'_>) -> Result<Kinds> {
         let mut lost = self.lost;
         if let (Owner::Becomes(uid, gid), false) = (self.owner, self.at_birth.owner) {
@@ -208,8 +212,8 @@ impl Attributes {
         Ok(lost)
     }
 
-    /// The bits of its mode that it may have. If it does not get its owner, setuid or setgid would grant the rights of another owner.
-    /// The setgid bit of a directory only passes on a group, and grants nothing.
+    /// The bits of the mode that the entry may have. If it does not get its owner, setuid or setgid would grant the
+    /// rights of another owner. The setgid bit of a directory only passes on a group, and grants nothing.
     fn kept_bits(&self, subject: &Subject<'_>) -> Result<u32> {
         let setuid = Mode::SUID.as_raw_mode();
         let setgid = Mode::SGID.as_raw_mode();
@@ -236,8 +240,8 @@ impl Attributes {
         }
     }
 
-    /// Counts attributes that differ from the wanted ones as lost. A wrong mode is set once more, because some filesystems choose the
-    /// mode of new entries themselves.
+    /// Counts attributes that differ from the wanted ones as lost. A wrong mode is set a second time, because some
+    /// filesystems choose the mode of new entries themselves.
     fn check_result(
         &self,
         subject: &Subject<'_>,
@@ -267,7 +271,7 @@ impl Attributes {
         Ok(())
     }
 
-    /// Sets extended attributes. Returns whether an access control list was among them and is set now.
+    /// Sets extended attributes. Returns whether they contain an access control list that is now set.
     fn set_xattrs<'a>(
         &self,
         subject: &Subject<'_>,
@@ -298,7 +302,7 @@ impl Attributes {
         Ok(has_acl)
     }
 
-    /// Removes attributes that a previous attempt has set and that are not in the archive.
+    /// Removes attributes that a previous attempt set and that are not in the archive.
     fn remove_others(&self, fd: BorrowedFd<'_>) -> Result<()> {
         let mut room = room();
         let list = match XattrAccess::Open(fd).list(&mut room) {
@@ -308,7 +312,7 @@ impl Attributes {
         let is_other = |name: &&[u8]| !self.xattrs.iter().any(|xattr| xattr.name == *name);
         for name in names(list).filter(|name| may_be_set(name)).filter(is_other) {
             match remove(fd, name) {
-                // A previous attempt could not have set it.
+                // A previous attempt could not have set this attribute.
                 Err(Errno::PERM | Errno::ACCESS) => {}
                 result => result?,
             }
@@ -317,15 +321,15 @@ impl Attributes {
     }
 }
 
-/// Whether this process may change the owner of files, and may still finish, open and remove them afterwards. Otherwise an interrupted
-/// attempt could neither be resumed nor cleaned up.
+/// Whether this process may change the owner of files, and may still finish, open and remove such files afterwards.
+/// Otherwise an interrupted attempt could neither be resumed nor cleaned up.
 pub(crate) fn may_give_away() -> bool {
     let needed = CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE | CapabilitySet::FOWNER;
     // A sandbox may not support this call.
     capabilities(None).map_or_else(|_| geteuid().is_root(), |sets| sets.effective.contains(needed))
 }
 
-/// Counts an attribute as lost if `call` failed with an error that means that; other errors are returned.
+/// Counts an attribute as lost if `call` failed with an error that has this meaning. Returns other errors.
 fn count(lost: &mut Kinds, call: Call, result: Result<()>) -> Result<()> {
     match result {
         Err(errno) => match call.verdict(errno) {

@@ -9,11 +9,11 @@ use rustix::io::{Errno, Result};
 use crate::volume::optional_calls::Call;
 use crate::volume::tree::write::member_name::MemberName;
 
-/// The mode of a directory while entries are written into it. Its final mode is set when it is complete.
+/// The mode of a directory while entries are written into it. It gets its final mode when it is complete.
 pub(super) const WORKING_MODE: Mode = Mode::RWXU;
 
-/// Opens the directory `name` in `parent` for reading and gives its owner the rights to write into it. Returns its metadata before that,
-/// too.
+/// Opens the directory `name` in `parent` for reading, and gives its owner the permission to write into it. Also
+/// returns its metadata before this change.
 ///
 /// Errors: ENOTDIR for a symlink, which is never followed.
 pub(crate) fn open_directory(parent: impl AsFd, name: &[u8]) -> Result<(OwnedFd, Stat)> {
@@ -24,7 +24,7 @@ pub(crate) fn open_directory(parent: impl AsFd, name: &[u8]) -> Result<(OwnedFd,
             if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
                 return Err(Errno::NOTDIR);
             }
-            // By its name, because it cannot be opened.
+            // The mode is changed by name, because the directory cannot be opened.
             chmodat(&parent, name, Mode::from_raw_mode(found.st_mode) | WORKING_MODE, AtFlags::empty())?;
             Ok((open()?, found))
         }
@@ -35,7 +35,7 @@ pub(crate) fn open_directory(parent: impl AsFd, name: &[u8]) -> Result<(OwnedFd,
             let found = fstat(&directory)?;
             let mode = Mode::from_raw_mode(found.st_mode);
             if !mode.contains(WORKING_MODE) {
-                // On a filesystem whose modes come from the mount, the owner may still have the rights.
+                // If the modes of a filesystem come from the mount, the owner may already have the permissions.
                 match fchmod(&directory, mode | WORKING_MODE) {
                     Err(errno) if !Call::Chmod.is_dispensable(errno) => return Err(errno),
                     _ => {}
@@ -46,11 +46,13 @@ pub(crate) fn open_directory(parent: impl AsFd, name: &[u8]) -> Result<(OwnedFd,
     }
 }
 
-/// Opens the directory `name` anywhere below `root`, only to access entries by name. Fails if a component is a symlink.
+/// Opens the directory `name` at any depth below `root`, only to access entries by name. Fails if a component is a
+/// symlink.
 pub(super) fn open_below(root: impl AsFd, name: MemberName<'_>) -> Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match openat2(&root, name.relative(), directory_flags() | OFlags::PATH, Mode::empty(), resolve) {
-        // An old kernel, a seccomp profile without this call, a very long name, or a rename at the same time.
+        // The kernel is old, a seccomp profile refuses this call, the name is very long, or another process renamed an
+        // entry.
         Err(errno) if Call::OpenBeneath.is_dispensable(errno) => step_by_step(root, name),
         result => result,
     }

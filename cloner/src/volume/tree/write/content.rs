@@ -17,17 +17,18 @@ use crate::volume::optional_calls::Call;
 use crate::volume::page_cache::DropAfterWrite;
 use crate::zeros::write_zeros;
 
-/// How many bytes are written between two checks for a stop.
+/// The number of bytes that are written between two checks for a stop.
 pub(crate) const STEP_BYTES: u64 = 1 << 20;
-/// Files of at least this size get their final size at the beginning. For smaller ones the call takes longer than writing them again.
+/// Files of at least this size get their final size at the beginning. For a smaller file the call takes longer than
+/// writing the file again.
 pub(super) const SIZED_BYTES: u64 = 1 << 20;
-/// The most content, with holes, of the members that are not written: 64 TiB. No filesystem limits the size of such members, and the
-/// digest of their holes takes time: 20 ms for this size, an hour for 2^63 bytes.
+/// The maximum content, with holes, of the members that are not written: 64 TiB. No filesystem limits the size of such
+/// members, and the digest of their holes takes time: 20 ms for this size, an hour for 2^63 bytes.
 const MAX_SKIPPED_BYTES: u64 = 64 << 40;
 
 /// Why the content of a file is not complete.
 pub(super) enum Incomplete {
-    /// The stream failed, or there was a stop.
+    /// The stream failed, or was stopped.
     Stream(Error),
     /// Writing failed after this many bytes.
     Write { cause: io::Error, written_bytes: u64 },
@@ -42,9 +43,9 @@ impl From<Error> for Incomplete {
 /// How content is written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Manner {
-    /// Allocate all space, also for holes.
+    /// Whether to allocate all space, also for holes.
     pub(super) preallocate: bool,
-    /// A part of the content is there from a previous attempt and is not written again.
+    /// Whether a part of the content exists from a previous attempt and is not written again.
     pub(super) is_reused: bool,
 }
 
@@ -99,7 +100,7 @@ struct FileAllocation<'a> {
     file: &'a File,
     size_bytes: u64,
     preallocate: bool,
-    /// Ranges that are not written read as zeros, and are allocated if `preallocate` is set.
+    /// Whether unwritten ranges read as zeros, and are allocated if `preallocate` is set.
     zeros_are_there: bool,
     /// The current end of the file.
     end: u64,
@@ -109,12 +110,13 @@ impl FileAllocation<'_> {
     /// Prepares the file before the first byte is written.
     fn prepare(&mut self) -> Result<(), Incomplete> {
         if self.preallocate {
-            // This sets the size of the file, or zeros are written up to its size.
+            // This sets the size of the file. If it does not, zeros are written up to that size.
             self.zeros_are_there = allocate(self.file, self.size_bytes).map_err(failed_at(self.end))?;
             self.end = self.size_bytes;
         } else if self.size_bytes >= SIZED_BYTES {
-            // A killed target then leaves a file of the size that its digest covers (docs/protocol.md section 5). Some filesystems only
-            // support writing from the beginning to the end: there the size grows, and zeros are written.
+            // If the target is killed, it leaves a file of the size that its digest covers (docs/protocol.md section
+            // 5). Some filesystems only support writing from the beginning to the end: there the size grows, and zeros
+            // are written.
             match ftruncate(self.file, self.size_bytes) {
                 Ok(()) => self.end = self.size_bytes,
                 Err(errno) if Call::Truncate.is_dispensable(errno) => self.zeros_are_there = false,
@@ -124,7 +126,7 @@ impl FileAllocation<'_> {
         Ok(())
     }
 
-    /// Drops the content of a previous attempt from `offset` on.
+    /// Removes the content of a previous attempt, starting at `offset`.
     fn cut(&mut self, offset: u64) -> Result<(), Incomplete> {
         self.end = offset;
         self.resize(offset)?;
@@ -157,7 +159,7 @@ pub(crate) struct Skipped {
 impl Skipped {
     /// Skips the content of `entry`, the current member of `archive`. Unlike `next_entry`, this checks for a stop.
     ///
-    /// Errors: `Kind::Damaged`, before anything is read, if all skipped content is more than [`MAX_SKIPPED_BYTES`].
+    /// Errors: `Kind::Damaged`, before anything is read, if the total of skipped content exceeds [`MAX_SKIPPED_BYTES`].
     pub(crate) fn skip<P: Pull + ?Sized>(
         &mut self,
         archive: &mut ArchiveReader<'_, P>,
@@ -178,7 +180,7 @@ impl Skipped {
     }
 }
 
-/// Allocates the file. `false`: the filesystem cannot allocate without writing.
+/// Allocates the file. Returns `false` if the filesystem cannot allocate without writing.
 fn allocate(file: &File, size_bytes: u64) -> io::Result<bool> {
     match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, size_bytes)) {
         Ok(()) => Ok(true),

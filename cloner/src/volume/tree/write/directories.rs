@@ -1,9 +1,9 @@
-//! The directories from the root to the current member, which are kept open.
+//! The directories from the root to the current member. They are kept open.
 //!
-//! This avoids a walk from the root for each member. A directory gets its mode and time when it is left, because writing into it changes
-//! its time and may need more permissions than its final mode gives. Archives are depth first, so this happens once per directory. If a
-//! later member returns to a directory, its attributes are restored afterwards. So nothing must be stored about directories that were
-//! left.
+//! This avoids a walk from the root for each member. A directory gets its mode and time when the writer leaves it,
+//! because writing into it changes its time and may need more permissions than its final mode gives. Archives are depth
+//! first, so this happens once per directory. If a later member returns to a directory, its attributes are restored
+//! afterwards. So nothing has to be stored about completed directories.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, Stat, fstat, mkdirat, openat};
@@ -16,31 +16,31 @@ use crate::volume::tree::write::folding::{Folding, SEEN_BYTES, Seen};
 use crate::volume::tree::write::late::{DIRECTORY_BITS, Late, chmod_unfollowed};
 use crate::volume::tree::write::member_name::MemberName;
 
-/// The most levels that are open at the same time.
+/// The maximum number of levels that are open at the same time.
 const MAX_OPEN: usize = 48;
-/// How many levels are opened again together when a closed level is reached from below.
+/// The number of levels that are opened again together when a closed level is reached from below.
 const REOPENED: usize = 24;
-/// Memory for the extended attributes that directories get when they are left. The kernel's limit for one directory is much smaller, but
-/// a deep tree has many open directories.
+/// The maximum memory for the extended attributes that directories get when the writer leaves them. The kernel's limit
+/// for one directory is much smaller, but a deep tree has many open directories.
 const PENDING_XATTRS_BYTES: usize = 4 << 20;
 
 /// The path to the current directory. The root is the target directory.
 pub(super) struct Directories {
     root: OwnedFd,
     levels: Vec<DirectoryLevel>,
-    /// Memory for the extended attributes of all levels.
+    /// The memory for the extended attributes of all levels.
     xattrs_bytes: usize,
-    /// The entries whose modes are set last.
+    /// The entries whose modes are set at the end.
     pub(super) late: Late,
     /// Whether the filesystem treats different names as the same.
     folding: Folding,
-    /// How many names were created in the root.
+    /// The number of names that were created in the root.
     top_names: u64,
     /// Those names.
     seen: Seen,
-    /// Memory that is left for the names of all levels.
+    /// The memory that is left for the names of all levels.
     seen_room_bytes: usize,
-    /// The latest name that could not be used.
+    /// The last name that could not be used.
     taken: Option<Taken>,
 }
 
@@ -54,13 +54,13 @@ pub(super) struct Taken {
 
 struct DirectoryLevel {
     name: Vec<u8>,
-    /// `None` if too many levels are below it.
+    /// `None` if too many levels are below this one.
     fd: Option<OwnedFd>,
     /// Device and inode.
     identity: (u64, u64),
-    /// The attributes that it gets when it is left.
+    /// The attributes that the directory gets when the writer leaves it.
     pending: Attributes,
-    /// The attributes of new entries. Known if the directory was created here.
+    /// The attributes of new entries. They are known if the directory was created here.
     birth: Option<Birth>,
     /// The names that were created in it.
     seen: Seen,
@@ -85,12 +85,12 @@ impl Directories {
         }
     }
 
-    /// How many names were created in the root.
+    /// The number of names that were created in the root.
     pub(super) fn top_names(&self) -> u64 {
         self.top_names
     }
 
-    /// Notes that `name` was created in the current directory.
+    /// Records that `name` was created in the current directory.
     pub(super) fn made(&mut self, name: &[u8]) {
         let seen = match self.levels.last_mut() {
             Some(level) => &mut level.seen,
@@ -102,20 +102,20 @@ impl Directories {
         self.folding.note(seen, name, &mut self.seen_room_bytes);
     }
 
-    /// Notes that an entry was removed from the current directory.
+    /// Records that an entry was removed from the current directory.
     pub(super) fn removed(&mut self) {
         if self.levels.is_empty() {
             self.top_names = self.top_names.saturating_sub(1);
         }
     }
 
-    /// The other name in the current directory that the filesystem treats as the same as `name`, if there is one.
+    /// The other name in the current directory that the filesystem treats as the same as `name`, if it exists.
     pub(super) fn other_name(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
         let seen = self.levels.last().map_or(&self.seen, |level| &level.seen);
         self.folding.other_name(self.current(), seen, name)
     }
 
-    /// The name that was in the way when [`Directories::enter`] returned EEXIST.
+    /// The name that prevented the creation when [`Directories::enter`] returned EEXIST.
     pub(super) fn taken(&mut self) -> Option<Taken> {
         self.taken.take()
     }
@@ -129,7 +129,7 @@ impl Directories {
     pub(super) fn current(&self) -> BorrowedFd<'_> {
         match self.levels.last().and_then(|level| level.fd.as_ref()) {
             Some(fd) => fd.as_fd(),
-            // Only the root has no level: `leave` opens the last level.
+            // Only the root has no level: `leave` always opens the last level.
             None => self.root(),
         }
     }
@@ -144,9 +144,9 @@ impl Directories {
         name.components().eq(self.levels.iter().map(|level| level.name.as_slice()))
     }
 
-    /// Goes to the directory `name` and creates missing directories.
+    /// Enters the directory `name`. Creates missing directories.
     ///
-    /// Errors: ENOTDIR if a component is not a directory; EEXIST if the filesystem treats another name as the same, see
+    /// Errors: ENOTDIR if a component is not a directory. EEXIST if the filesystem treats another name as the same, see
     /// [`Directories::taken`].
     pub(super) fn enter(&mut self, name: MemberName<'_>, not_kept: &mut NotKept) -> Result<()> {
         let mut depth = 0;
@@ -160,7 +160,7 @@ impl Directories {
         self.leave(depth, not_kept)
     }
 
-    /// Sets the attributes that the current directory gets when it is left.
+    /// Sets the attributes that the current directory gets when the writer leaves it.
     pub(super) fn set_pending(&mut self, mut attributes: Attributes) {
         let Some(level) = self.levels.last_mut() else { return };
         let others_bytes = self.xattrs_bytes - level.pending.xattrs_bytes();
@@ -171,13 +171,13 @@ impl Directories {
         level.pending = attributes;
     }
 
-    /// Leaves all directories below `depth`, deepest first.
+    /// Leaves all directories below `depth`, the deepest first.
     pub(super) fn leave(&mut self, depth: usize, not_kept: &mut NotKept) -> Result<()> {
         while self.levels.len() > depth {
             self.open_last()?;
             if let Some(DirectoryLevel { name, fd: Some(fd), mut pending, seen, .. }) = self.levels.pop() {
                 self.seen_room_bytes += seen.bytes();
-                // Before its final mode, which may not allow this.
+                // This comes before the final mode, which may not permit it.
                 self.open_above(&fd);
                 self.xattrs_bytes -= pending.xattrs_bytes();
                 if pending.unreadable(DIRECTORY_BITS).is_some() {
@@ -190,14 +190,14 @@ impl Directories {
         self.open_last()
     }
 
-    /// Notes that the mode of `name` in the current directory was lost.
+    /// Records that the mode of `name` in the current directory was lost.
     pub(super) fn forget_late(&mut self, name: &[u8]) {
         let path = self.path_of(name);
         self.late.forget(&path);
     }
 
-    /// Sets the mode of `name` in the current directory now, if it was to be set last: another entry replaces the name, but the file
-    /// may have other names.
+    /// Sets the mode of `name` in the current directory now, if it was to be set at the end. This is needed if another
+    /// entry replaces the name, because the file may have other names.
     pub(super) fn settle_late(&mut self, name: &[u8]) {
         let path = self.path_of(name);
         if let Some(mode) = self.late.forget(&path) {
@@ -206,7 +206,7 @@ impl Directories {
         }
     }
 
-    /// The path from the root of `name` in the current directory.
+    /// The path of `name` in the current directory, from the root.
     pub(super) fn path_of(&self, name: &[u8]) -> Vec<u8> {
         let mut path =
             self.levels.iter().flat_map(|level| [level.name.as_slice(), b"/"].concat()).collect::<Vec<_>>();
@@ -218,7 +218,8 @@ impl Directories {
         let parent = self.current();
         let (fd, found, pending, birth, seen) = match open_directory(parent, name) {
             Err(Errno::NOENT) => {
-                // With all bits, to see which of them are allowed here. No other user can access the staging directory.
+                // The directory is created with all bits, to see which of them are permitted here. No other user can
+                // access the staging directory.
                 mkdirat(parent, name, Mode::RWXU | Mode::RWXG | Mode::RWXO)?;
                 let (fd, found) = open_directory(parent, name)?;
                 let birth = Birth::in_new_directory(&found);
@@ -249,8 +250,8 @@ impl Directories {
         Ok(())
     }
 
-    /// Opens the last level, if it was closed, as the parent of `below`, which was just left. If that fails,
-    /// [`Directories::open_last`] opens it from above.
+    /// Opens the last level, if it was closed, as the parent of `below`, which the writer just left. If that fails,
+    /// [`Directories::open_last`] opens it from the root.
     fn open_above(&mut self, below: &OwnedFd) {
         let Some(level) = self.levels.last_mut().filter(|level| level.fd.is_none()) else { return };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -259,7 +260,7 @@ impl Directories {
             .filter(|fd| fstat(fd).is_ok_and(|found| identity(&found) == level.identity));
     }
 
-    /// Opens the last level if it was closed, together with some above it.
+    /// Opens the last level, if it was closed, together with some levels above it.
     fn open_last(&mut self) -> Result<()> {
         let Some(last) = self.levels.len().checked_sub(1) else { return Ok(()) };
         if self.levels[last].fd.is_some() {
@@ -328,7 +329,8 @@ mod tests {
         while let Some(last) = directories.levels.len().checked_sub(1) {
             directories.leave(last, &mut not_kept).unwrap();
             let open = directories.levels.iter().filter(|level| level.fd.is_some()).count();
-            // Opening from above would open some at a time; from below it is the one that is needed.
+            // Opening levels from the root would open several at a time. Opening them from below opens only the level
+            // that is needed.
             assert!(open <= last.min(MAX_OPEN) && (last == 0 || directories.levels[last - 1].fd.is_some()));
             assert!(!(MAX_OPEN..=3000 - MAX_OPEN).contains(&last) || open == 1, "{open} at {last}");
         }

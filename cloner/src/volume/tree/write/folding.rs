@@ -1,5 +1,6 @@
-//! Filesystems that treat different names as the same: they fold case (SMB, NTFS, exFAT, HFS+, ext4 with casefold) or normalize names
-//! (HFS+, ZFS with `normalization`). There an entry would silently replace another one, and two directories would silently be merged.
+//! Filesystems that treat different names as the same: they fold case (SMB, NTFS, exFAT, HFS+, ext4 with casefold) or
+//! normalize names (HFS+, ZFS with `normalization`). On them an entry could silently replace another one, and two
+//! directories could silently be merged.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -10,7 +11,7 @@ use rustix::io::{Errno, Result};
 
 use crate::volume::layout::FRESH;
 
-/// Memory for the names of all open directories on such a filesystem.
+/// The maximum memory for the names of all open directories on such a filesystem.
 pub(super) const SEEN_BYTES: usize = 2 << 20;
 /// The memory of a name in addition to its bytes: its place in a set, and an allocation.
 const NAME_OVERHEAD_BYTES: usize = 48;
@@ -19,7 +20,7 @@ const NAME_OVERHEAD_BYTES: usize = 48;
 const COMPOSED: &str = "\u{e9}";
 const DECOMPOSED: &str = "e\u{301}";
 
-/// Whether a filesystem treats different names as the same. Tested when it is first needed.
+/// Whether a filesystem treats different names as the same. This is tested when it is first needed.
 pub(super) struct Folding {
     /// The staging directory, with [`FRESH`] in it.
     staging: Option<OwnedFd>,
@@ -27,13 +28,13 @@ pub(super) struct Folding {
 }
 
 impl Folding {
-    /// For the filesystem of `staging`. Without it, the filesystem counts as folding.
+    /// Tests the filesystem of `staging`. Without `staging`, the filesystem counts as folding.
     pub(super) fn of(staging: Option<OwnedFd>) -> Self {
         Self { staging, folds: OnceCell::new() }
     }
 
-    /// Whether the filesystem treats different names as the same. Two tests decide: a filesystem that folds case folds ASCII letters, and
-    /// one that normalizes treats a composed letter and its parts as the same.
+    /// Whether the filesystem treats different names as the same. There are two tests: a filesystem that folds case
+    /// folds ASCII letters, and a filesystem that normalizes treats a composed letter and its parts as the same.
     pub(super) fn folds(&self) -> bool {
         *self.folds.get_or_init(|| match &self.staging {
             Some(staging) => folds_case(staging) || normalizes(staging),
@@ -41,8 +42,8 @@ impl Folding {
         })
     }
 
-    /// The other name in `directory` that the filesystem treats as the same as `name`, which exists, if there is one. `seen` are names
-    /// that were created in this directory.
+    /// The other name in `directory` that the filesystem treats as the same as the existing name `name`, if there is
+    /// such a name. `seen` contains names that were created in this directory.
     pub(super) fn other_name(
         &self,
         directory: BorrowedFd<'_>,
@@ -58,7 +59,7 @@ impl Folding {
             None if is_listed(directory, name)? => return Ok(None),
             None => {}
         }
-        // Only here, because this may read the metadata of every entry. The clone then fails.
+        // This may read the metadata of every entry, so it is done only here, where the clone is about to fail.
         let wanted = identity(&statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?);
         let is_same = |other: &[u8]| {
             statat(directory, other, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| identity(&found) == wanted)
@@ -76,8 +77,9 @@ impl Folding {
         Ok(Some(name.to_vec()))
     }
 
-    /// Notes that `name` was created in the directory of `seen`. `room_bytes` is the memory that is left for all directories. Beyond it
-    /// names are not noted, and a second entry with such a name is mistaken for another name.
+    /// Records that `name` was created in the directory of `seen`. `room_bytes` is the memory that is left for all
+    /// directories. When it is used up, names are not recorded, and a second entry with such a name is mistaken for
+    /// another name.
     pub(super) fn note(&self, seen: &mut Seen, name: &[u8], room_bytes: &mut usize) {
         let bytes = name.len() + NAME_OVERHEAD_BYTES;
         if let (true, Some(names), Some(left)) =
@@ -90,12 +92,13 @@ impl Folding {
     }
 }
 
-/// Names that were created in a directory, as in the archive. A folding filesystem may list them in another spelling.
+/// Names that were created in a directory, spelled as in the archive. A folding filesystem may list them in another
+/// spelling.
 #[derive(Debug)]
 pub(super) struct Seen {
-    /// `None`: the directory was left and entered again. Its names are then read from the filesystem.
+    /// `None` if the directory was left and entered again. Its names are then read from the filesystem.
     names: Option<BTreeSet<Box<[u8]>>>,
-    /// Their memory.
+    /// The memory of the names.
     bytes: usize,
 }
 
@@ -136,7 +139,7 @@ fn folds_case(staging: &OwnedFd) -> bool {
 fn normalizes(staging: &OwnedFd) -> bool {
     match mkdirat(staging, COMPOSED, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
-        // Such names are not supported, or there is no space: then the entry itself fails.
+        // Such names are not supported, or there is no space. Then writing the entry itself fails.
         Err(_) => return false,
     }
     let found = statat(staging, DECOMPOSED, AtFlags::SYMLINK_NOFOLLOW).is_ok();

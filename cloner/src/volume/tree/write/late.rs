@@ -1,5 +1,5 @@
-//! Modes that are set last. A file that its owner may not read, for example with mode 0000, could not be read back, and an interrupted
-//! attempt could not be resumed. So its owner may read it until the tree is complete.
+//! Modes that are set at the end. A file that its owner may not read, for example with mode 0000, could not be read
+//! back, and an interrupted attempt could not be resumed. So the owner can read it until the tree is complete.
 
 use std::collections::BTreeMap;
 
@@ -19,12 +19,13 @@ use crate::volume::tree::write::member_name::MemberName;
 pub(super) const FILE_BITS: Mode = Mode::RUSR;
 /// The permissions with which the owner can read a directory.
 pub(super) const DIRECTORY_BITS: Mode = Mode::RUSR.union(Mode::XUSR);
-/// Memory for the paths of such entries. Entries beyond it get their mode immediately, and only root can read them back.
+/// The maximum memory for the paths of such entries. Entries beyond it get their mode immediately, and only root can
+/// read them back.
 const PATHS_BYTES: usize = 8 << 20;
 /// The memory of an entry in addition to its path.
 const ENTRY_BYTES: usize = 64;
 
-/// The entries whose modes are set last, by path.
+/// The entries whose modes are set at the end, by path.
 #[derive(Debug, Default)]
 pub(super) struct Late {
     modes: BTreeMap<Vec<u8>, u32>,
@@ -32,7 +33,7 @@ pub(super) struct Late {
 }
 
 impl Late {
-    /// Gives `needed` to the owner until the tree is complete.
+    /// Gives the permissions `needed` to the owner until the tree is complete.
     pub(super) fn hold(&mut self, attributes: &mut Attributes, needed: Mode, path: impl FnOnce() -> Vec<u8>) {
         let Some(unheld) = attributes.unreadable(needed) else { return };
         let path = path();
@@ -44,7 +45,7 @@ impl Late {
         }
     }
 
-    /// Removes an entry that was replaced, or that could not keep its mode. Returns its mode.
+    /// Removes an entry that was replaced, or that could not keep its mode. Returns the mode.
     pub(super) fn forget(&mut self, path: &[u8]) -> Option<u32> {
         if self.modes.is_empty() {
             return None;
@@ -54,7 +55,7 @@ impl Late {
         Some(mode)
     }
 
-    /// Sets all modes, those of a directory's entries before that of the directory.
+    /// Sets all modes. The entries of a directory get theirs before the directory.
     pub(super) fn settle(self, root: impl AsFd, not_kept: &mut NotKept) -> Result<()> {
         for (path, mode) in self.modes.into_iter().rev() {
             let name = MemberName::new(&path)?;

@@ -1,11 +1,11 @@
-//! A checked name of a member: it cannot lead out of the target directory.
+//! The checked name of a member: it cannot lead out of the target directory.
 
 use crate::attributes::name::shown;
 use crate::error::{Error, Result};
 use crate::tar::entry::PATH_LIMIT_BYTES;
 
-/// A name below the target directory: no `..`, no NUL, not too long. Leading slashes, doubled slashes and `.` are ignored, as in GNU
-/// tar.
+/// A name below the target directory: without `..` and NUL, and not too long. Leading slashes, double slashes and `.`
+/// are ignored, as in GNU tar.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MemberName<'a>(&'a [u8]);
 
@@ -37,7 +37,7 @@ impl<'a> MemberName<'a> {
         self.0.split(|&byte| byte == b'/').filter(|&component| !matches!(component, b"" | b"."))
     }
 
-    /// Its parent directory, and its name there. `None` for the target directory itself.
+    /// The parent directory, and the name in it. `None` for the target directory itself.
     pub(super) fn split(self) -> Option<(Self, &'a [u8])> {
         let mut rest = self.0;
         loop {

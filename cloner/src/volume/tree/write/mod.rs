@@ -1,8 +1,8 @@
 //! Writes the tree of an archive into a directory.
 //!
-//! The tree is first written into a staging directory inside the target directory. Only when the archive is complete and intact are its
-//! entries moved to their final names. So no incomplete entry has a final name, and leftovers of a previous attempt are never in the
-//! way (CDI differs: docs/migrate-from-cdi.md row 27).
+//! The tree is first written into a staging directory inside the target directory. Only when the archive is complete
+//! and intact are its entries moved to their final names. So an incomplete entry never has a final name, and leftovers
+//! of a previous attempt never block a clone (CDI differs: docs/migrate-from-cdi.md row 27).
 
 pub(crate) mod attributes;
 pub(crate) mod beneath;
@@ -45,13 +45,14 @@ pub struct UnpackOptions {
     pub preallocate: bool,
     /// Restore owners and groups. Otherwise entries belong to the user of this process, and different owners count as lost.
     pub own: bool,
-    /// The archive has all attributes of its entries, so they do not inherit the default access control list of the target directory.
+    /// The archive has all attributes of its entries, so the entries do not inherit the default access control list of
+    /// the target directory.
     pub is_exact: bool,
-    /// Resume what a previous attempt left. The stream does not contain that content.
+    /// Resume a previous attempt. The stream does not contain the content that it wrote.
     pub resume: bool,
-    /// Keep what was written if the stream ends early, so that a next attempt can resume.
+    /// Keep what was written if the stream ends early, so that the next attempt can resume.
     pub keep_partial: bool,
-    /// This copy created the target directory, and removes it if it fails.
+    /// This copy created the target directory, and removes it if the copy fails.
     pub is_made: bool,
 }
 
@@ -62,20 +63,20 @@ pub struct Unpacked {
     pub files: u64,
     /// Directories, symbolic and hard links, pipes and devices.
     pub others: u64,
-    /// Members in `lost+found`, which belongs to the filesystem and not to the volume's user.
+    /// The number of members in `lost+found`, which belongs to the filesystem and not to the volume's user.
     pub skipped: u64,
     /// Content of the files with their holes, in bytes.
     pub content_bytes: u64,
-    /// What could not be kept, for want of permission or because the filesystem cannot hold it.
+    /// What could not be kept, because permission is missing or the filesystem does not support it.
     pub not_kept: NotKept,
 }
 
-/// Unpacks an archive into the directory `target` and syncs it. `target` must be open for reading (not `O_PATH`); `path` is its name in
-/// messages. Existing entries with the same names are replaced, all others stay.
+/// Unpacks an archive into the directory `target` and syncs it. `target` must be open for reading (not `O_PATH`).
+/// `path` is its name in messages. Existing entries with the same names are replaced, and all others stay.
 ///
-/// Errors: `Kind::Damaged` names the member that is damaged or leads out of the directory; `Kind::NoSpace` and `Kind::Target` name the
-/// member that could not be written. After an error or a stop the directory is as before, except for what could not be removed within
-/// a second after a stop. The next attempt removes that.
+/// Errors: `Kind::Damaged` with the member that is damaged or leads out of the directory; `Kind::NoSpace` and
+/// `Kind::Target` with the member that could not be written. After an error or a stop the directory is
+/// unchanged, except for entries that could not be removed within a second after a stop. The next attempt removes those.
 pub fn unpack_tree(
     pull: &mut (impl Pull + ?Sized),
     target: impl AsFd,
@@ -86,10 +87,11 @@ pub fn unpack_tree(
     unpack_tree_and(&mut ArchiveReader::new(pull), target, path, options, stop, &|_, _| Ok(()))
 }
 
-/// A check of the complete and synced tree before it gets its names: takes the open directory and its path for messages.
+/// A check of the complete and synced tree before its entries get their final names. Takes the open directory and its
+/// path for messages.
 pub type BeforeNames<'a> = dyn Fn(OwnedFd, &Path) -> Result<()> + 'a;
 
-/// The same. `before_names` checks the complete and synced tree before it gets its names.
+/// Like [`unpack_tree`]. `before_names` checks the complete and synced tree before its entries get their final names.
 pub fn unpack_tree_and(
     archive: &mut ArchiveReader<'_, impl Pull + ?Sized>,
     target: impl AsFd,
@@ -122,7 +124,7 @@ pub fn unpack_tree_and(
         if options.resume {
             nothing_else_is_in(&staging, path, &finished.done, stop)?;
         }
-        // Before anything gets its final name: errors of delayed writing appear here.
+        // This comes before any entry gets its final name, because it reports errors of delayed writing.
         sync(target, path)?;
         before_names(staging.fresh()?, &staging.fresh_path(path))?;
         std::mem::take(&mut finished.late).settle(staging.fresh_directory(), &mut finished.done.not_kept)?;
@@ -142,7 +144,7 @@ pub fn unpack_tree_and(
         let place = staging.path(path);
         if let Err(why) = staging.remove(target, stop) {
             let place = place.display();
-            // At the level of errors, so that it is shown even if only errors are.
+            // Logged as an error, so that it is visible even if only errors are logged.
             match &result {
                 Ok(_) => log::error!(
                     "the clone is complete, but {place}, which contains what it replaced, cannot be removed: {why}; remove it manually"
@@ -155,12 +157,12 @@ pub fn unpack_tree_and(
     if let Some(root) = root {
         apply_to_root(&root, target, path)?;
     }
-    // The new names are only safe when they are on disk.
+    // The new names are only durable when they are on disk.
     sync(target, path)?;
     Ok(done)
 }
 
-/// Syncs the filesystem. If it does not support that, the files were synced one by one.
+/// Syncs the filesystem. If that is not supported, the files were already synced one by one.
 fn sync(target: BorrowedFd<'_>, path: &Path) -> Result<()> {
     match syncfs(target) {
         Err(cause) if !Call::SyncFilesystem.is_dispensable(cause) => {
@@ -170,7 +172,8 @@ fn sync(target: BorrowedFd<'_>, path: &Path) -> Result<()> {
     }
 }
 
-/// Refuses to resume on a folding filesystem, where names of a previous attempt may be spelled differently than in the source.
+/// Refuses to resume on a folding filesystem, where names of a previous attempt may have another spelling than at the
+/// source.
 fn not_folding(folds: bool, path: &Path) -> Result<()> {
     if !folds {
         return Ok(());
@@ -199,14 +202,14 @@ fn fill(
     writer.finish()
 }
 
-/// Whether an attempt that failed with `error` can be resumed: not if it did not fit, if the volume failed, or if what was left did not
-/// match the source.
+/// Whether an attempt that failed with `error` can be resumed. It cannot if the content did not fit, if the volume
+/// failed, or if the data of a previous attempt did not match the source.
 pub fn leaves_something(error: &Error) -> bool {
     !matches!(error.kind(), Kind::NoSpace | Kind::Target | Kind::Leftover)
 }
 
-/// Turns an error of the target into `Kind::Leftover`: the cause may be what a previous attempt left. The next attempt starts from zero,
-/// and shows whether it is the volume.
+/// Turns an error of the target into `Kind::Leftover`, because the data of a previous attempt may be the cause. The
+/// next attempt starts from zero. If it fails, too, the volume is the cause.
 fn blamed_on_leftover(error: Error, path: &Path) -> Error {
     match error.kind() {
         Kind::Target => {
@@ -218,8 +221,8 @@ fn blamed_on_leftover(error: Error, path: &Path) -> Error {
     }
 }
 
-/// Checks that a previous attempt left no entries that the source no longer has. All entries of the source exist by now, so the number
-/// of entries is enough.
+/// Checks that a previous attempt left no entries that the source no longer has. All entries of the source exist by
+/// now, so it is sufficient to compare the number of entries.
 fn nothing_else_is_in(staging: &Staging, path: &Path, done: &Unpacked, stop: &Stop) -> Result<()> {
     let found = scan(&staging.fresh()?, path, Options { sparse: false, attributes: false }, stop)?.entries;
     if found == done.files + done.others {
@@ -232,7 +235,8 @@ fn nothing_else_is_in(staging: &Staging, path: &Path, done: &Unpacked, stop: &St
     Err(Error::new(Kind::Leftover, text))
 }
 
-/// Sets the attributes of the target directory. It may belong to another user, as the root of a volume does; then it is not changed.
+/// Sets the attributes of the target directory. If it belongs to another user, as the root of a volume may, it is not
+/// changed.
 fn apply_to_root(attributes: &Attributes, target: BorrowedFd<'_>, path: &Path) -> Result<()> {
     let lost = attributes.apply_to(target);
     if !lost.map_err(|cause| Error::target("finish", path, cause.into()))?.is_empty() {

@@ -1,7 +1,7 @@
 //! Finds what prevents an entry from being replaced, before anything is moved.
 //!
-//! An entry that is replaced is moved aside as a whole and then removed. A mount below it would be moved, too, and what cannot be removed
-//! would stay in the volume forever.
+//! An entry that is replaced is moved aside as a whole and then removed. A mount below it would be moved, too, and
+//! entries that cannot be removed would stay in the volume forever.
 
 use std::fmt;
 
@@ -14,14 +14,14 @@ use rustix::io::Errno;
 
 use crate::attributes::name::shown;
 
-/// The depth down to which directories are searched. Each has a descriptor and a buffer. An obstacle further down is only found when it
-/// is removed.
+/// The maximum depth to which directories are searched. Each level needs a descriptor and a buffer. An obstacle at a
+/// greater depth is only found when the directory is removed.
 const MAX_DEPTH: usize = 128;
 
 /// Why an entry cannot be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Obstacle {
-    /// Its path below the target directory.
+    /// The path of the entry below the target directory.
     path: Vec<u8>,
     why: Why,
 }
@@ -48,8 +48,9 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// The first obstacle to moving `name` in `directory` aside and removing it with its content; `None` if there is none, or no such name.
-/// Entries that cannot be read are not obstacles: moving or removing them reports the error. `Errno::INTR`: `stop` was set.
+/// The first obstacle to moving `name` in `directory` aside and removing it with its content; `None` if there is no
+/// obstacle, or no entry of that name. Entries that cannot be read are not obstacles: moving or removing them reports
+/// the error. `Errno::INTR` if `stop` was set.
 pub(super) fn find(directory: BorrowedFd<'_>, name: &[u8], stop: &Stop) -> Result<Option<Obstacle>, Errno> {
     let Some(entry) = look(directory, name) else { return Ok(None) };
     let Some(above) = look(directory, b".") else { return Ok(None) };
@@ -65,13 +66,15 @@ pub(super) fn find(directory: BorrowedFd<'_>, name: &[u8], stop: &Stop) -> Resul
     Ok(why.map(|why| Obstacle { path, why }))
 }
 
-/// Why nothing in the open directory `directory` can be replaced or removed, for example because it is append-only.
+/// Why no entry of the open directory `directory` can be replaced or removed, for example because the directory is
+/// append-only.
 pub(super) fn of_target(directory: BorrowedFd<'_>) -> Option<Obstacle> {
     let why = look(directory, b".")?.flagged()?;
     Some(Obstacle { path: b".".to_vec(), why })
 }
 
-/// Searches `directory`, which `above` describes. `path` is its path, and that of the obstacle afterwards.
+/// Searches `directory`, which `above` describes. `path` is its path. If an obstacle is found, `path` becomes the path of
+/// the obstacle.
 fn below(
     directory: &OwnedFd,
     above: &EntryStatx,
@@ -146,12 +149,12 @@ impl EntryStatx {
         }
     }
 
-    /// Why it cannot be moved from a directory that `above` describes.
+    /// Why the entry cannot be moved out of a directory that `above` describes.
     fn obstacle(&self, above: &Self) -> Option<Why> {
         if self.0.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
             Some(Why::Mounted)
         } else if self.is_directory() && self.device() != above.device() {
-            // Only for directories: files of an overlay have the device numbers of their layers.
+            // This applies only to directories: files of an overlay have the device numbers of their layers.
             Some(Why::Subvolume)
         } else {
             self.flagged()

@@ -1,8 +1,8 @@
 //! Moves a directory that the filesystem cannot rename: overlayfs and fuse-overlayfs return EXDEV for a directory of a lower layer.
 //!
-//! A directory with the same attributes is created at the new place, and the entries are moved one by one. Until the last one is moved
-//! the content is in two places. Nothing is copied, and only empty directories are removed, so that the entries can be moved back, even
-//! after a kill ([`crate::volume::tree::write::put_back`]).
+//! A directory with the same attributes is created in the new place, and the entries are moved one by one. Until the
+//! last entry is moved, the content is in two places. Nothing is copied, and only empty directories are removed. So the
+//! entries can be moved back, even after a kill ([`crate::volume::tree::write::put_back`]).
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
@@ -14,15 +14,15 @@ use rustix::io::{Errno, Result};
 use crate::volume::tree::write::beneath::{WORKING_MODE, open_directory};
 use crate::volume::xattrs::{XattrAccess, names, room};
 
-/// The most levels of directories that are moved in parts. Each needs two descriptors.
+/// The maximum number of directory levels that are moved in parts. Each level needs two descriptors.
 const MAX_DEPTH: u32 = 128;
-/// How often a directory is read until it is empty. Names that are added while it is read may be missed.
+/// How many times a directory is read until it is empty. Names that are added during a pass may be missed.
 const PASSES: u32 = 16;
 
-/// Moves the directory `name` from `from` to `to` in parts. If `to` has a directory of that name, the entries are moved into it. After an
-/// error everything is moved back to `from`, if that is possible.
+/// Moves the directory `name` from `from` to `to` in parts. If `to` has a directory of that name, the entries are moved
+/// into it. After an error everything is moved back to `from`, if that is possible.
 ///
-/// Errors: `EXIST` if an entry is in the way, `NAMETOOLONG` if the directory is too deep.
+/// Errors: `EXIST` if an entry has the same name, `NAMETOOLONG` if the directory is too deep.
 pub(super) fn move_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     move_within(from, to, name, MAX_DEPTH)
 }
@@ -60,7 +60,7 @@ fn move_within(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8], depth: u32
         make_alike(&source, &found, &place);
     }
     let moved = move_children(&source, &place, depth);
-    // Errors are ignored: this only restores attributes of directories.
+    // Errors are ignored, because this only restores attributes of directories.
     let _ = finish(&place, if is_made { &found } else { &found_there });
     if let Err(cause) = moved {
         let _ = move_children(&place, &source, depth);
@@ -95,7 +95,7 @@ fn move_children(from: &OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
     Err(Errno::NOTEMPTY)
 }
 
-/// Gives a new directory the owner and the extended attributes of another one, as far as permitted.
+/// Gives a new directory the owner and the extended attributes of another directory, as far as this is permitted.
 fn make_alike(like: &OwnedFd, found: &Stat, directory: &OwnedFd) {
     let _ = fchown(directory, Some(Uid::from_raw(found.st_uid)), Some(Gid::from_raw(found.st_gid)));
     let mut list = room();

@@ -1,7 +1,8 @@
-//! Restores entries that an attempt had moved aside when it was killed.
+//! Restores entries that an attempt moved aside before it was killed.
 //!
-//! An entry is first moved aside, and then the new one is moved in. If both are in the staging directory, the old one was not replaced
-//! and may be the only copy. If the old one was replaced, the new one is no longer in the staging directory.
+//! The old entry is first moved aside, and then the new one is moved to its place. If both are in the staging
+//! directory, the old entry was not replaced and may be the only copy. If the old entry was replaced, the new one is no
+//! longer in the staging directory.
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Dir, statat};
@@ -14,7 +15,7 @@ use crate::volume::tree::write::parts::{move_directory, move_unless_there};
 
 /// Moves entries that were not replaced from the open staging directory `staging` back into `target`.
 ///
-/// Errors: `EXIST` if another entry has that name by now. The entry then stays in the staging directory.
+/// Errors: `EXIST` if another entry has that name now. The old entry then stays in the staging directory.
 pub(super) fn put_back(staging: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
     let directory = |name: &str| match open_directory(staging, name.as_bytes()) {
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -32,7 +33,7 @@ pub(super) fn put_back(staging: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Resul
                 continue;
             }
             match move_unless_there(replaced.as_fd(), target, name) {
-                // It was moved in parts, and the move was not complete.
+                // The entry was being moved in parts, and the move was not complete.
                 Err(Errno::EXIST) => move_directory(replaced.as_fd(), target, name)?,
                 result => result?,
             }

@@ -15,12 +15,13 @@ use crate::volume::tree::write::obstacle;
 use crate::volume::tree::write::parts::{is_directory, move_directory};
 use crate::volume::tree::write::staging::Staging;
 
-/// Memory for a batch of names. Names are collected first, because renaming changes the directory that is being read.
+/// The maximum memory for a batch of names. Names are collected first, because renaming changes the directory that is
+/// being read.
 const BATCH_LIMIT_BYTES: usize = 4 << 20;
-/// The memory of a name in addition to its bytes: its place in the list, and an allocation.
+/// The memory of a name in addition to its bytes: its list item, and an allocation.
 const NAME_OVERHEAD_BYTES: usize = size_of::<Box<[u8]>>() + 16;
 
-/// A complete tree that gets its final names.
+/// A complete tree whose entries get their final names.
 pub(super) struct Reveal<'a> {
     /// The staging directory that contains it.
     pub(super) staging: &'a Staging,
@@ -28,18 +29,19 @@ pub(super) struct Reveal<'a> {
     pub(super) target: BorrowedFd<'a>,
     /// The path of the target directory, for messages.
     pub(super) path: &'a Path,
-    /// How many names it has at its top, if they were counted.
+    /// The number of names at the top of the tree, if they were counted.
     pub(super) names: Option<u64>,
-    /// The filesystem treats different names as the same: a replaced entry may be spelled differently.
+    /// Whether the filesystem treats different names as the same: a replaced entry may have another spelling.
     pub(super) folds: bool,
 }
 
 impl Reveal<'_> {
-    /// Moves every entry at the top of the staging directory into the target directory. An existing entry with the same name is exchanged
-    /// with the new one, so that an existing name is never missing. After an error all names of the current batch are moved back; a target
-    /// directory with less than [`BATCH_LIMIT_BYTES`] of names is then as before.
+    /// Moves every entry at the top of the staging directory into the target directory. An existing entry with the same
+    /// name is exchanged with the new one, so that an existing name is never missing. After an error all names of the
+    /// current batch are moved back. If all names are in one batch (less than [`BATCH_LIMIT_BYTES`] of names), the target
+    /// directory is then unchanged.
     ///
-    /// Before the first move it is checked that everything can be replaced, and after the last one that no name was missing.
+    /// Before the first move this checks that everything can be replaced, and after the last one that no name was missing.
     pub(super) fn run(&self, stop: &Stop) -> Result<()> {
         self.nothing_is_in_the_way(stop)?;
         let mut placed = 0;
@@ -62,7 +64,7 @@ impl Reveal<'_> {
         Ok(())
     }
 
-    /// Checks that every entry that has to be replaced can be replaced.
+    /// Checks that every existing entry that a new one replaces can be replaced.
     fn nothing_is_in_the_way(&self, stop: &Stop) -> Result<()> {
         let failed = |cause| self.failed("read a directory in", cause);
         for entry in Dir::read_from(self.staging.fresh_directory()).map_err(failed)? {
@@ -84,7 +86,7 @@ impl Reveal<'_> {
         Ok(())
     }
 
-    /// A batch of the names at the top; empty if all are placed.
+    /// A batch of the names at the top; empty if all names were moved.
     fn top_names(&self) -> Result<Vec<Box<[u8]>>, Errno> {
         let mut names = Vec::new();
         let mut bytes = 0;
@@ -103,9 +105,9 @@ impl Reveal<'_> {
         Ok(names)
     }
 
-    /// Places all names of a batch, or none.
+    /// Moves all names of a batch, or none.
     fn place(&self, names: &[Box<[u8]>]) -> Result<()> {
-        // Names that cannot be moved in one step come last, so that few errors can occur after them.
+        // Names that cannot be moved in one step come last, so that few errors can occur after they are moved.
         let mut placed = Vec::new();
         let mut in_parts = Vec::new();
         for name in names.iter().map(AsRef::<[u8]>::as_ref) {
@@ -115,7 +117,7 @@ impl Reveal<'_> {
                 Err(cause) => return Err(self.taken_back(&placed, name, cause)),
             }
         }
-        // Files after directories: the previous entry of a file cannot be restored.
+        // Files come after directories: the previous entry of a file cannot be restored.
         in_parts.sort_by_key(|name| !is_directory(self.target, name));
         for name in in_parts {
             match self.swap_in_parts(name) {
@@ -133,7 +135,7 @@ impl Reveal<'_> {
         self.failed(&format!("move {} to its final name in", shown(name)), cause)
     }
 
-    /// Whether replaced entries could not be moved back, so that they are only in the staging directory.
+    /// Whether replaced entries could not be moved back, and are only in the staging directory.
     pub(super) fn has_lost_names(&self) -> bool {
         let replaced = Dir::read_from(self.staging.replaced_directory());
         replaced.is_ok_and(|mut entries| {
@@ -142,7 +144,7 @@ impl Reveal<'_> {
         })
     }
 
-    /// The hint about such entries for a message.
+    /// The hint about such entries, for a message.
     pub(super) fn lost_names(&self) -> String {
         let place = self.staging.path(self.path).join(REPLACED);
         format!("what could not be moved back is in {}; the next copy moves it back", place.display())
@@ -168,8 +170,8 @@ impl Reveal<'_> {
         })
     }
 
-    /// The same if the old entry cannot be renamed. The entries of a directory of a lower overlayfs layer are moved one by one. A file of
-    /// another project (a quota) is replaced without being moved aside, and cannot be restored.
+    /// Replaces an old entry that cannot be renamed. The entries of a directory of a lower overlayfs layer are moved
+    /// one by one. A file of another project (a quota) is replaced without being moved aside, and cannot be restored.
     fn swap_in_parts(&self, name: &[u8]) -> Result<(), Errno> {
         let staging = self.staging;
         let target = self.target;
@@ -183,22 +185,22 @@ impl Reveal<'_> {
     }
 
     fn swap_out(&self, name: &[u8]) {
-        // Errors are ignored: the error that led here is reported.
+        // Errors are ignored, because the original error is reported.
         let _ = move_to(self.target, self.staging.fresh_directory(), name);
         let _ = move_to(self.staging.replaced_directory(), self.target, name);
     }
 }
 
-/// The result for a name.
+/// The result of the move of a name.
 enum Swap {
-    /// It has its final name.
+    /// The entry has its final name.
     Done,
     /// The filesystem cannot rename the existing entry (EXDEV). Nothing has changed.
     NotInOneStep,
 }
 
-/// Exchanges the new and the old entry `name` in one step and moves the old one aside. `false`: there is no old entry, or the filesystem
-/// or the mode of a directory does not allow it; nothing has changed.
+/// Exchanges the new and the old entry `name` in one step and moves the old one aside. Returns `false`, without a
+/// change, if there is no old entry, or if the filesystem or the mode of a directory does not permit it.
 fn exchange(staging: &Staging, target: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errno> {
     let fresh = staging.fresh_directory();
     let swap = || renameat_with(fresh, name, target, name, RenameFlags::EXCHANGE);
@@ -214,7 +216,7 @@ fn exchange(staging: &Staging, target: BorrowedFd<'_>, name: &[u8]) -> Result<bo
     }
 }
 
-/// Moves `name` from one directory into another. A directory must be writable for that, because its `..` changes.
+/// Moves `name` from one directory to another. If it is a directory, it must be writable, because its `..` changes.
 fn move_to(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     match renameat(from, name, to, name) {
         Err(Errno::ACCESS) => {}

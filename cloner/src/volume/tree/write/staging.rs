@@ -1,7 +1,8 @@
-//! The staging directory, in which a tree is written before it gets its final names.
+//! The staging directory, where a tree is written before its entries get their final names.
 //!
-//! It belongs to the process that holds the lock of the file [`WRITER`] in it. A process that finds a staging directory whose lock is free
-//! may remove it, but takes the lock first. So only one of two processes removes it, even on two nodes.
+//! It belongs to the process that holds the lock of the file [`WRITER`] in it. A process that finds a staging directory
+//! with a free lock may remove it, but takes the lock first. So only one of two processes removes it, even on two
+//! nodes.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -25,26 +26,26 @@ use crate::volume::tree::write::put_back::put_back;
 use crate::volume::writer_lock::{Lock, busy, description_in, is_at, locker, own_description, try_lock};
 use crate::volume::xattrs::remove;
 
-/// How long a filesystem may take to remove a file that was open before.
+/// How long a filesystem may take to remove a file that was open until now.
 const CLOSED: Duration = Duration::from_secs(2);
-/// How often another process may be faster before that is an error.
+/// How many times another process may be faster, before that is an error.
 const ATTEMPTS: u32 = 16;
 
 /// An open staging directory. Only the user of this process can access it.
 pub(super) struct Staging {
-    /// Its name in the target directory.
+    /// The name in the target directory.
     name: OsString,
     directory: OwnedFd,
     fresh: OwnedFd,
     replaced: OwnedFd,
-    /// The file whose lock keeps other writers away.
+    /// The file whose lock keeps other writers out.
     writer: Option<File>,
 }
 
 impl Staging {
-    /// Creates an empty staging directory in `target`. Removes what previous attempts left; what cannot be removed stays, and another name
-    /// is used. With `is_exact`, entries do not inherit the default access control list of `target`. With `is_made`, `target` was created
-    /// by this copy.
+    /// Creates an empty staging directory in `target`. Removes leftovers of previous attempts. A leftover that cannot
+    /// be removed stays, and another name is used. With `is_exact`, entries do not inherit the default access control
+    /// list of `target`. With `is_made`, this copy created `target`.
     ///
     /// Errors: `Kind::Target` if another process writes there.
     pub(super) fn create(
@@ -107,7 +108,7 @@ impl Staging {
         Err(last)
     }
 
-    /// Opens the staging directory that a previous attempt left.
+    /// Opens the staging directory of a previous attempt.
     ///
     /// Errors: `Kind::Leftover` if it cannot be used, and is removed; `Kind::Target` if another process writes there.
     pub(super) fn reopen(target: BorrowedFd<'_>, path: &Path, stop: &Stop) -> Result<Self> {
@@ -119,7 +120,7 @@ impl Staging {
                 Claimed::Gone => return Err(Errno::NOENT),
             };
             let (fresh, _) = open_directory(&directory, FRESH.as_bytes())?;
-            // A previous attempt may have been killed between two names. What is not moved back was replaced.
+            // A previous attempt may have been killed between two names. An entry that is not moved back was replaced.
             put_back(directory.as_fd(), target)?;
             remove_all(&directory, REPLACED.as_bytes(), stop).map_err(|why| why.cause)?;
             let replaced = make(directory.as_fd(), REPLACED.as_bytes())?;
@@ -150,7 +151,7 @@ impl Staging {
         Err(Error::new(Kind::Leftover, text))
     }
 
-    /// Its path, for messages. `path` is that of the target directory.
+    /// The path for messages. `path` is that of the target directory.
     pub(super) fn path(&self, path: &Path) -> PathBuf {
         path.join(&self.name)
     }
@@ -180,7 +181,7 @@ impl Staging {
         self.directory.as_fd()
     }
 
-    /// Whether it and its directories are still in place: no process moved or removed them.
+    /// Whether the staging directory and the directories in it are still in place: no process moved or removed them.
     pub(super) fn is_in_place(&self, target: BorrowedFd<'_>) -> bool {
         let directory = self.directory();
         is_at(target, self.name.as_bytes(), directory)
@@ -188,7 +189,7 @@ impl Staging {
             && is_at(directory, REPLACED.as_bytes(), &self.replaced)
     }
 
-    /// Removes it with its content, or what can be removed within a second after a stop.
+    /// Removes the staging directory with its content. After a stop, removes what can be removed within a second.
     pub(super) fn remove(self, target: BorrowedFd<'_>, stop: &Stop) -> Result<(), NotRemoved> {
         let Self { name, directory, fresh, replaced, writer } = self;
         drop((fresh, replaced));
@@ -196,7 +197,7 @@ impl Staging {
     }
 }
 
-/// The directory of new entries that a previous attempt left in `target`, if it can be opened. No symlink is followed.
+/// The directory of new entries from a previous attempt in `target`, if it can be opened. No symlink is followed.
 pub(crate) fn left_over(target: impl AsFd) -> Option<OwnedFd> {
     let (staging, _) = open_directory(target, STAGING_NAME.as_bytes()).ok()?;
     open_directory(staging, FRESH.as_bytes()).ok().map(|(fresh, _)| fresh)
@@ -212,12 +213,12 @@ pub(crate) fn mark_made(staging: impl AsFd, target: impl AsFd) -> Result<(), Err
         .map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))
 }
 
-/// A text that identifies a directory, and differs for a copy of it.
+/// A text that identifies a directory. The text for a copy of the directory is different.
 pub(crate) fn identity_text(directory: &Stat) -> String {
     format!("{} {}\n", directory.st_dev, directory.st_ino)
 }
 
-/// The first free name. Leftovers under all names are removed.
+/// The first free name. Leftovers with any of the names are removed.
 fn free_name(target: BorrowedFd<'_>, path: &Path, stop: &Stop) -> Result<OsString> {
     let mut free = None;
     let mut first = None;
@@ -260,21 +261,21 @@ fn remove_leftover(
     let writer = match claim(directory.as_fd(), false) {
         Ok(Claimed::Held(writer)) => writer,
         Ok(Claimed::Busy(holder)) => return Err(busy(&path.join(name), &holder)),
-        // It is being removed, or cannot be locked. Other problems appear when it is removed.
+        // It is being removed, or cannot be locked. The removal reports other problems.
         Ok(Claimed::Gone) | Err(_) => None,
     };
     if !is_at(target, name_bytes, &directory) {
         return Ok(Ok(()));
     }
     if let Err(cause) = put_back(directory.as_fd(), target) {
-        // It may be the only copy.
+        // The entry may be the only copy.
         return Ok(Err(NotRemoved::new(cause, REPLACED.as_bytes())));
     }
     Ok(remove_claimed(target, name, &directory, writer, stop))
 }
 
-/// Removes a staging directory that this process has locked. The lock is removed last, so that no other process can take the directory
-/// before.
+/// Removes a staging directory that this process has locked. The lock file is removed last, so that no other process
+/// can take over the directory earlier.
 fn remove_claimed(
     target: BorrowedFd<'_>,
     name: &OsStr,
@@ -291,11 +292,11 @@ fn remove_claimed(
     let began = Instant::now();
     loop {
         match remove_one(target, name.as_bytes()) {
-            // Another process has locked it in between.
+            // Another process has locked the directory in between.
             Err(Errno::NOTEMPTY) if statat(directory, WRITER, AtFlags::SYMLINK_NOFOLLOW).is_ok() => {
                 return Ok(());
             }
-            // NFS and filesystems based on libfuse keep an open file until they learn that it is closed.
+            // NFS and filesystems based on libfuse keep an open file until they are notified that it is closed.
             Err(Errno::NOTEMPTY) if began.elapsed() < CLOSED => std::thread::sleep(CLOSED / 100),
             removed => return removed.map_err(|cause| NotRemoved::new(cause, name.as_bytes())),
         }
@@ -312,7 +313,7 @@ enum Claimed {
     Gone,
 }
 
-/// Locks the open staging directory `directory`. With `tells`, stores the description of this process in it.
+/// Locks the open staging directory `directory`. With `tells`, also stores the description of this process in it.
 fn claim(directory: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     for _ in 0..ATTEMPTS {
@@ -326,7 +327,7 @@ fn claim(directory: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
             Err(cause @ (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::ACCESS | Errno::IO)) => {
                 return Err(cause);
             }
-            // Something else has the name. No writer created it.
+            // Another entry has the name. No writer created it.
             Ok(_) | Err(_) => {
                 remove_all(directory, WRITER.as_bytes(), &Stop::new()).map_err(|why| why.cause)?;
                 continue;
@@ -350,13 +351,13 @@ fn claim(directory: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
                 );
             }
         }
-        // The locked file must be the one that other processes find.
+        // Other processes look for the lock at this name, so the locked file must still have it.
         if !is_at(directory, WRITER.as_bytes(), &file) {
             continue;
         }
         let mut file = File::from(file);
         if tells {
-            // Only for messages. If the volume is full, writing entries reports it.
+            // Only for messages. If the volume is full, writing entries will report it.
             let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", own_description()));
         }
         return Ok(Claimed::Held(Some(file)));
@@ -394,7 +395,7 @@ mod tests {
             assert!(error.to_string().contains(&own), "{error}");
         }
         assert!(first.is_in_place(target.as_fd()));
-        // The same as after a kill.
+        // The result is the same as after a kill.
         drop(first);
         create(scratch.path()).unwrap().remove(target.as_fd(), &Stop::new()).unwrap();
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);

@@ -40,8 +40,8 @@ impl<'a> Subject<'a> {
         !matches!(self, Self::Name { is_symlink: true, .. })
     }
 
-    /// Sets the modification time. The access time becomes the current time, as in GNU tar. It is set, too, because filesystems based on
-    /// libfuse 2 ignore a call that sets only one of the two.
+    /// Sets the modification time. The access time becomes the current time, as in GNU tar. Both are set because
+    /// filesystems based on libfuse 2 ignore a call that sets only one of them.
     pub(super) fn set_time(&self, modified: Moment) -> Result<()> {
         let times = Timestamps {
             last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
@@ -60,8 +60,8 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The meaning of an error of setting an extended attribute: ext4 also returns ENOSPC if an entry has no space for the attribute. If
-    /// the filesystem has free space, the error becomes E2BIG.
+    /// Interprets an error of setting an extended attribute: ext4 also returns ENOSPC if an entry has no space for the
+    /// attribute. If the filesystem has free space, the error becomes E2BIG.
     pub(super) fn too_large(&self, errno: Errno) -> Errno {
         let fd = match self {
             Self::Open(fd) | Self::Name { parent: fd, .. } => fd,

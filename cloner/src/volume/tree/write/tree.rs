@@ -32,15 +32,15 @@ use crate::volume::tree::write::member_name::MemberName;
 use crate::volume::tree::write::{UnpackOptions, Unpacked};
 use crate::volume::xattrs::remove;
 
-/// A complete tree without its final names.
+/// A complete tree whose entries do not have their final names yet.
 pub(super) struct Finished {
     /// What was written.
     pub(super) done: Unpacked,
     /// The attributes of the target directory, if the archive has them.
     pub(super) root: Option<Attributes>,
-    /// How many names were created at the top.
+    /// The number of names that were created at the top.
     pub(super) top_names: u64,
-    /// Modes that are set last.
+    /// Modes that are set at the end.
     pub(super) late: Late,
 }
 
@@ -53,12 +53,13 @@ pub(super) struct TreeWriter<'a> {
     done: Unpacked,
     dropped: Skipped,
     root: Option<Attributes>,
-    /// The filesystem cannot be synced as a whole, so each file is.
+    /// Whether each file is synced, because the filesystem cannot be synced as a whole.
     syncs_each: bool,
 }
 
 impl<'a> TreeWriter<'a> {
-    /// Writes below `root`. `folding` describes its filesystem, and `path` is the target directory for messages.
+    /// Makes a writer for entries below `root`. `folding` describes its filesystem, and `path` is the target directory
+    /// for messages.
     pub(super) fn new(
         root: OwnedFd,
         folding: Folding,
@@ -159,7 +160,7 @@ impl<'a> TreeWriter<'a> {
         }
         self.enter(entry, name)?;
         let attributes = if self.options.resume {
-            // It may be finished already. New entries must not inherit its default access control list.
+            // The directory may already be finished. New entries must not inherit its default access control list.
             let removed = remove(self.directories.current(), DEFAULT_ACL);
             removed.map_err(|cause| self.failed("resume in", entry, cause))?;
             Attributes::of_reused(entry, self.options.own)
@@ -234,13 +235,13 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
-    /// Opens the file of which a previous attempt wrote at least the first `held_bytes`.
+    /// Opens a file of which a previous attempt wrote at least the first `held_bytes`.
     fn reopen(&self, entry: &Entry, name: &[u8], held_bytes: u64) -> Result<File> {
         let directory = self.directories.current();
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let open = || openat(directory, name, flags, Mode::empty());
         let opened = match open() {
-            // It already has its final mode.
+            // The file already has its final mode.
             Err(Errno::ACCESS) if is_file(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)) => {
                 chmodat(directory, name, Mode::RUSR | Mode::WUSR, AtFlags::empty()).and_then(|()| open())
             }
@@ -248,7 +249,7 @@ impl<'a> TreeWriter<'a> {
         };
         let file = opened.map_err(|cause| self.failed("resume", entry, cause))?;
         let found = fstat(&file).map_err(|cause| self.failed("read the metadata of", entry, cause))?;
-        // A small file only has its final size when it is complete.
+        // A small file has its final size only when it is complete.
         let has_size = held_bytes >= entry.size_bytes || entry.size_bytes >= SIZED_BYTES;
         let is_other = has_size && u64::try_from(found.st_size).ok() != Some(entry.size_bytes);
         if is_other || !is_file(Ok(found)) {
@@ -261,7 +262,7 @@ impl<'a> TreeWriter<'a> {
         Ok(file.into())
     }
 
-    /// Creates the hard link `entry` as `name` in the current directory. It has no attributes of its own.
+    /// Creates the hard link `entry` as `name` in the current directory. A hard link has no attributes of its own.
     fn hard_link(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
         let shown_name = shown(&entry.name);
         let shown_link = shown(&entry.link);
@@ -313,7 +314,7 @@ impl<'a> TreeWriter<'a> {
         };
         match make(&self.directories) {
             Err(Errno::PERM) if kind != FileType::Fifo => {
-                // This is an error and not a loss: a volume without its devices would not be the same volume.
+                // This is an error and not a loss: a volume without its devices would be another volume.
                 let name = shown(&entry.name);
                 let text = format!("cannot create the device node {name}: only root may do that");
                 return Err(Error::new(Kind::Target, text));
@@ -333,7 +334,7 @@ impl<'a> TreeWriter<'a> {
         self.count(entry, applied)
     }
 
-    /// Creates an entry, and replaces a previous member with the same name.
+    /// Creates an entry. Replaces a previous member with the same name.
     fn create<T>(
         &mut self,
         entry: &Entry,
@@ -377,7 +378,7 @@ impl<'a> TreeWriter<'a> {
         self.directories.settle_late(name);
         self.refuse_other_name(entry, name)?;
         let directory = self.directories.current();
-        // The existing entry may be a directory of a previous attempt, if the source had one there.
+        // The existing entry may be a directory of a previous attempt, if the source had a directory of this name.
         let removed = if self.options.resume {
             remove_all(directory, name, self.stop).map_err(|why| why.cause)
         } else {
@@ -415,10 +416,10 @@ impl<'a> TreeWriter<'a> {
     }
 }
 
-/// Whether `syncfs` writes everything to disk. Daemons and servers of FUSE, SMB, 9p and VirtualBox's shared directories do not learn of
-/// it, and a sandbox may not allow it. There each file is synced before it is closed.
+/// Whether `syncfs` writes everything to disk. Daemons and servers of FUSE, SMB, 9p and VirtualBox's shared directories
+/// are not notified of it, and a sandbox may refuse it. There, each file is synced before it is closed.
 fn is_synced_as_a_whole(directory: &OwnedFd) -> bool {
-    /// FUSE, CIFS, SMB2, 9p, vboxsf (`linux/magic.h`, and the filesystems' own sources).
+    /// FUSE, CIFS, SMB2, 9p, vboxsf (`linux/magic.h`, and the sources of the filesystems).
     const WITHOUT_SYNCFS: [u32; 5] = [0x6573_5546, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x786f_4256];
     let is_supported = fstatfs(directory)
         .is_ok_and(|fs| u32::try_from(fs.f_type).is_ok_and(|kind| !WITHOUT_SYNCFS.contains(&kind)));

@@ -1,20 +1,22 @@
-//! The census of a tree: hashes that identify its entries, in bounded memory. The scan takes it, and the writer compares it.
+//! The census of a tree: hashes that identify its entries, in bounded memory. The scan takes a census, and the writer
+//! compares its own with it.
 //!
-//! Two passes over an unchanged tree agree on every filesystem: the census does not depend on the position of holes, on the order
-//! of a directory, on inode numbers alone (FUSE and overlayfs make them up, and forget them under memory pressure), or on times of
-//! directories (btrfs shows the current time for a nested subvolume in a snapshot).
+//! Two passes over an unchanged tree agree on every filesystem: the census does not depend on the position of holes, on
+//! the order of a directory, on inode numbers alone (FUSE and overlayfs generate them, and forget them under memory
+//! pressure), or on times of directories (btrfs shows the current time for a nested subvolume in a snapshot).
 
 use rustix::fs::FileType;
 
 use crate::attributes::meta::Meta;
 
-/// The most slots of an outline: 384 KiB. In a larger tree several entries share a slot. An even number, so that pairs can be
-/// joined.
+/// The maximum number of slots of an outline: 384 KiB. In a larger tree several entries share a slot. The number is
+/// even, so that slots can be merged in pairs.
 const SLOTS_LIMIT: usize = 16 << 10;
-/// How many planned names are compared with an unexpected one, to distinguish a removed entry from an added one.
+/// The number of planned names that are compared with an unexpected one, to distinguish a removed entry from an added
+/// one.
 const LOOK_AHEAD_SLOTS: usize = 256;
 
-/// The entries of a slot: for each property the sum of its hashes over all entries.
+/// The entries of a slot. For each property, the sum of its hashes over all entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct CensusSlot {
     names: u32,
@@ -32,7 +34,7 @@ pub(super) struct Outline {
     entries: u64,
     /// A hash of all names, types, sizes and times.
     fingerprint: u64,
-    /// Entries in each slot; the last slot may have fewer.
+    /// The number of entries in each slot. The last slot may have fewer.
     per_slot: u64,
     slots: Vec<CensusSlot>,
 }
@@ -44,11 +46,11 @@ impl Outline {
     }
 }
 
-/// A difference between a tree and its outline, as the end of a message.
+/// A difference between a tree and its outline, as text for the end of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Difference(pub(super) String);
 
-/// Takes a census, and compares it with a planned one.
+/// Takes a census, and compares it with a planned outline.
 pub(super) struct Census<'a> {
     planned: Option<&'a Outline>,
     seen: Outline,
@@ -60,7 +62,7 @@ pub(super) struct Census<'a> {
 }
 
 impl<'a> Census<'a> {
-    /// With `planned`, every difference is found at the end of its slot at the latest.
+    /// With `planned`, every difference is reported at the end of its slot at the latest.
     pub(super) fn new(planned: Option<&'a Outline>) -> Self {
         let per_slot = planned.map_or(1, |planned| planned.per_slot);
         Self {
@@ -90,7 +92,7 @@ impl<'a> Census<'a> {
         if self.in_slot < self.seen.per_slot { Ok(()) } else { self.end_slot() }
     }
 
-    /// Ends the census. Errors: the difference from the planned one.
+    /// Ends the census. Errors: the difference between the planned outline and this one.
     pub(super) fn finish(&mut self) -> Result<Outline, Difference> {
         if self.in_slot > 0 {
             self.end_slot()?;
@@ -171,7 +173,7 @@ impl Outline {
     }
 }
 
-/// The properties that two passes see of an unchanged entry.
+/// The properties of an entry that must be equal in two passes.
 struct Facts {
     name: u64,
     kind: u32,
@@ -182,8 +184,8 @@ struct Facts {
 
 impl Facts {
     fn of(member: &[u8], meta: &Meta) -> Self {
-        // The size and time of a directory add nothing to its entries. A pipe or device is not read, and its time changes when it
-        // is used.
+        // The entries of a directory already represent it, so its size and time are left out. A pipe or device is not
+        // read, and its time changes when it is used.
         let has_content = matches!(meta.file_type, FileType::RegularFile | FileType::Symlink);
         let is_device = matches!(meta.file_type, FileType::CharacterDevice | FileType::BlockDevice);
         Self {
@@ -195,7 +197,7 @@ impl Facts {
         }
     }
 
-    /// The hash `before` combined with these.
+    /// Combines the hash `before` with these properties.
     fn folded(&self, before: u64) -> u64 {
         let kind = (u64::from(self.kind) << 32) ^ (u64::from(self.node.0) << 20) ^ u64::from(self.node.1);
         let mtime = (self.mtime.0.cast_unsigned() << 30) ^ u64::from(self.mtime.1);
@@ -210,7 +212,7 @@ enum Property {
     Kind,
     Size,
     Time,
-    /// The file itself: another file with equal properties.
+    /// The file itself: it was replaced by another file with equal properties.
     File,
 }
 
@@ -223,7 +225,7 @@ impl CensusSlot {
         sum(&mut self.kinds, [facts.kind.into(), (u64::from(facts.node.0) << 32) | u64::from(facts.node.1)]);
         sum(&mut self.sizes, [facts.size_bytes, 0]);
         sum(&mut self.times, [facts.mtime.0.cast_unsigned(), facts.mtime.1.into()]);
-        // The entries represent the content of a directory.
+        // The entries of a directory represent its content.
         if meta.file_type != FileType::Directory {
             sum(&mut self.inodes, [meta.device, meta.inode]);
             sum(&mut self.changes, [meta.ctime.0.cast_unsigned(), meta.ctime.1.into()]);
@@ -241,8 +243,9 @@ impl CensusSlot {
         }
     }
 
-    /// The difference to `seen`. A file was only replaced if its inode number and its change time both differ: filesystems that make
-    /// up inode numbers do not change that time, and a file that replaces another one gets a new change time.
+    /// The difference between these properties and `seen`. A file counts as replaced only if its inode number and its
+    /// change time both differ: filesystems that generate inode numbers do not change that time, and a file that
+    /// replaces another one gets a new change time.
     fn difference(&self, seen: &Self) -> Option<Property> {
         let is_other_file = self.inodes != seen.inodes && self.changes != seen.changes;
         [
@@ -257,8 +260,8 @@ impl CensusSlot {
     }
 }
 
-/// A fast hash: it is computed for every entry of every pass. A collision on purpose would only hide a change of the source from its
-/// own clone.
+/// A fast hash, because it is computed for every entry in every pass. A deliberate collision would only hide a change
+/// of the source from its own clone.
 pub(super) fn hash_of(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let hash = words.iter().fold(bytes.len() as u64, |hash, word| stirred(hash, u64::from_le_bytes(*word)));

@@ -45,7 +45,7 @@ fn outline(entries: &[(String, Meta)]) -> Outline {
     census.finish().unwrap()
 }
 
-/// The difference that the second pass finds in a tree that changed after the first one.
+/// The difference that the second pass finds in a tree that changed after the first pass.
 fn said(before: &[(String, Meta)], after: &[(String, Meta)]) -> Option<String> {
     let outline = outline(before);
     let mut census = Census::new(Some(&outline));

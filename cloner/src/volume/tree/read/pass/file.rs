@@ -1,4 +1,4 @@
-//! Regular files, which are stored in full or with a map of their data.
+//! Regular files. They are stored in full, or with a map of their data.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -18,10 +18,10 @@ use crate::volume::tree::read::pass::{Pass, lost_link};
 /// The file that contains the disk of a virtual machine.
 const DISK_IMAGE: &[u8] = b"disk.img";
 
-/// The map of a file that is stored as a sparse one.
+/// The map of a file that is stored as sparse.
 struct Map {
     data: SparseMap,
-    /// The empty entry at the end of the file with which GNU tar ends every map that has holes.
+    /// The empty entry at the end of the file. GNU tar ends every map with holes this way.
     end: Option<u64>,
 }
 
@@ -34,8 +34,8 @@ impl Map {
 
 impl Pass<'_> {
     pub(super) fn file(&mut self, found: &Found<'_>, meta: &Meta, file: Option<&File>) -> Result<()> {
-        // CDI's receivers before v1.59 only write members of type `S` called disk.img (docs/protocol.md section 1.10), so this file is never
-        // stored as a link.
+        // CDI's receivers before v1.59 write only members of type `S` named disk.img (docs/protocol.md section 1.10),
+        // so this file is never stored as a link.
         let disk_image = found.member == DISK_IMAGE;
         let name = if disk_image { self.links.meet(meta, &mut self.target) } else { self.meet(meta)? };
         if name == Name::Further && !disk_image {
@@ -71,7 +71,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// The map of a file that is stored as a sparse one; `None` if it is stored in full.
+    /// The map of a file that is stored as sparse; `None` if the file is stored in full.
     fn map(
         &self,
         found: &Found<'_>,
@@ -84,8 +84,8 @@ impl Pass<'_> {
             let end = (size_bytes == 0).then_some(0);
             disk_image.then(|| Map { data: SparseMap::dense(size_bytes), end })
         };
-        // Space that is allocated but not written is a hole, too, which the number of blocks does not show. For a disk image holes
-        // are always worth finding.
+        // Space that is allocated but not written is also a hole, which the number of blocks does not show. Looking for
+        // holes is always worthwhile in a disk image.
         if !self.options.sparse || !(disk_image || meta.may_have_holes()) {
             return Ok(whole());
         }
@@ -104,7 +104,7 @@ impl Pass<'_> {
         Ok(Some(Map { data, end: Some(size_bytes) }))
     }
 
-    /// Writes the stored parts of a file, each padded to whole blocks.
+    /// Writes the stored parts of a file, and pads each part to whole blocks.
     ///
     /// Errors: `Kind::SourceChanged` if the file changed while it was read.
     fn content(
@@ -129,7 +129,7 @@ impl Pass<'_> {
         match file {
             Some(file) => {
                 let later = meta_of(file, found.path())?;
-                // It may have been opened long before its turn, and removed since.
+                // The file may have been opened long before its turn, and removed since then.
                 if later.links == 0 && meta.links > 0 {
                     return Err(found.gone());
                 }

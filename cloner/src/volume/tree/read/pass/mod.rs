@@ -1,4 +1,5 @@
-//! One pass over a tree: writes what each entry adds to the archive. The scan uses it too, and only counts the bytes.
+//! One pass over a tree, which writes the part of each entry to the archive. The scan makes the same pass, but only
+//! counts the bytes.
 
 mod file;
 
@@ -87,7 +88,7 @@ impl<'a> Pass<'a> {
     /// Writes everything below `root`, without the end mark.
     pub(super) fn tree(&mut self, root: &OwnedFd, root_path: &Path, stop: &Stop) -> Result<()> {
         self.stop = stop.clone();
-        // Without /proc, files must be opened to read their attributes, which a second thread does not speed up.
+        // Without /proc, files must be opened to read their attributes. A second thread does not make that faster.
         if !self.reading && self.options.attributes && XattrAccess::can_be_named() {
             self.xattr_thread = Some(XattrThread::start(stop)?);
         }
@@ -112,13 +113,13 @@ impl<'a> Pass<'a> {
         self.measured.extended_bytes
     }
 
-    /// The outline of the tree, and what its archive contains in addition to header blocks and content.
+    /// The outline of the tree, and the parts of its archive other than header blocks and content.
     pub(super) fn into_results(mut self, root_path: &Path) -> Result<(Outline, Measured)> {
         let outline = self.census.finish().map_err(|difference| changed(root_path, &difference))?;
         Ok((outline, self.measured))
     }
 
-    /// Checks that the whole tree was the planned one.
+    /// Checks that the whole tree was as planned.
     pub(super) fn compare(&mut self, root_path: &Path) -> Result<()> {
         self.census.finish().map(drop).map_err(|difference| changed(root_path, &difference))
     }
@@ -160,7 +161,8 @@ impl<'a> Pass<'a> {
             }
             FileType::RegularFile => self.file(found, &meta, fd.map(File::from).as_ref())?,
             FileType::Symlink => self.symlink(found, &meta)?,
-            // As in GNU tar, a second name of a device or pipe is stored as another device or pipe (docs/operations.md).
+            // As in GNU tar, a further name of a device or pipe is stored as another device or pipe
+            // (docs/operations.md).
             FileType::CharacterDevice => {
                 self.note(EntryKind::CharDevice(meta.node.0, meta.node.1), &[], 0)?;
                 self.extend(found, &meta, None, Kinds::default())?;
@@ -202,7 +204,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Finds the role of the current name. A further name of a stored file is stored as a hard link.
+    /// Determines the role of the current name. A further name of a stored file is stored as a hard link.
     fn meet(&mut self, meta: &Meta) -> Result<Name> {
         let name = self.links.meet(meta, &mut self.target);
         if name == Name::Further {
@@ -214,7 +216,7 @@ impl<'a> Pass<'a> {
         Ok(name)
     }
 
-    /// Writes the extended header of the entry, if it needs one. Further names of a file need none.
+    /// Writes the extended header of the entry, if it needs one. Further names of a file do not.
     fn extend(
         &mut self,
         found: &Found<'_>,
@@ -261,7 +263,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// What a file loses that is stored as a file of its own although its name has this role.
+/// The loss of a file that is stored as a separate file although its name has this role.
 fn lost_link(name: Name) -> Kinds {
     let mut lost = Kinds::default();
     if name != Name::First {

@@ -1,7 +1,7 @@
-//! Walks over a tree in the order of an archive: entries sorted by name, a directory before its content.
+//! Walks a tree in the order of an archive: entries sorted by name, a directory before its content.
 //!
-//! Memory and open files are bounded for any tree: names are read in batches, and only the deepest directories of a path are kept
-//! open. Paths are never resolved, so their length does not matter.
+//! Memory and open files are bounded for any tree: names are read in batches, and only the deepest directories of a
+//! path stay open. Paths are never resolved, so their length does not matter.
 
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,12 +20,13 @@ use crate::volume::tree::read::names::NameBatch;
 use crate::volume::tree::read::read_ahead::ReadAhead;
 use crate::volume::tree::read::unsteady::{Names, Unsteady};
 
-/// Memory for the names of the root directory. Each level below gets half as much, but not less than the minimum.
+/// The maximum memory for the names of the root directory. Each level below gets half as much as its parent, but not
+/// less than [`NAMES_FLOOR_BYTES`].
 pub(super) const NAMES_BUDGET_BYTES: usize = 4 << 20;
-/// The minimum: each further batch reads the whole directory again.
+/// The minimum for a level. Each additional batch reads the whole directory again.
 const NAMES_FLOOR_BYTES: usize = 512 << 10;
-/// The number of directories that are kept open, counted from the deepest. Directories further up are closed and read again later,
-/// which is cheap compared with a subtree of this depth.
+/// The number of directories that stay open, counted from the deepest. Directories further up are closed and read again
+/// later, which is cheap compared with a subtree of this depth.
 const OPEN_DIRECTORIES: usize = 32;
 /// Working space for reading directories.
 const READ_BUFFER_BYTES: usize = 32 << 10;
@@ -41,17 +42,18 @@ pub(super) struct WalkDirectory {
 pub(super) struct WalkBudget {
     /// Memory for names, in bytes.
     pub(super) names_bytes: usize,
-    /// Open files before their turn, because their contents will be read.
+    /// Whether files are opened before their turn, because their contents will be read.
     pub(super) opens_ahead: bool,
 }
 
-/// Called with each entry, and with the file if it was opened before its turn. Returns the directory to walk over next, if any.
+/// Called with each entry, and with the file if it was opened before its turn. Returns the directory to walk next, if
+/// any.
 pub(super) type Visit<'a> = dyn FnMut(&Found<'_>, Option<OpenedEntry>) -> Result<Option<WalkDirectory>> + 'a;
 
 /// Calls `visit` for every entry below `root`. If `visit` returns a directory, its entries follow.
 ///
-/// `root_path` is for messages. `budget` limits memory and open files; the order does not depend on it. Some entries of the root are
-/// left out and never touched, see `is_left_out`.
+/// `root_path` is for messages. `budget` limits memory and open files, and does not affect the order. Some entries of
+/// the root are left out and never accessed, see `is_left_out`.
 pub(super) fn walk(
     root: &OwnedFd,
     root_path: &Path,
@@ -67,8 +69,8 @@ pub(super) fn walk(
     Ok(())
 }
 
-/// Whether an entry at the root does not belong to the content of a volume: `lost+found` belongs to the filesystem (docs/protocol.md section 1.10),
-/// and reserved names are leftovers of a clone into this volume.
+/// Whether an entry of the root does not belong to the content of a volume: `lost+found` belongs to the filesystem
+/// (docs/protocol.md section 1.10), and entries with reserved names are leftovers of a clone into this volume.
 fn is_left_out(name: &CStr) -> bool {
     name == c"lost+found" || is_reserved(name.to_bytes())
 }
@@ -85,17 +87,17 @@ struct Walk {
 
 /// A directory on the path of the walk.
 struct WalkLevel {
-    /// Its metadata before its names were read.
+    /// The metadata before the names were read.
     meta: Meta,
-    /// Length of its path.
+    /// The length of the path.
     path_len: usize,
-    /// Its descriptor, unless it is too far up.
+    /// The descriptor; `None` if the level is too far up.
     fd: Option<OwnedFd>,
-    /// Its names, unless it is too far up.
+    /// The names; `None` if the level is too far up.
     batch: Option<NameBatch>,
     /// The files that are open before their turn.
     ahead: ReadAhead,
-    /// The last name before the next batch.
+    /// The last name that precedes the next batch.
     last: Option<Vec<u8>>,
     /// Whether there are names after the batch, or after `last`.
     more: bool,
@@ -105,7 +107,7 @@ struct WalkLevel {
 
 impl Walk {
     fn start(root: &OwnedFd, root_path: &Path, budget: WalkBudget) -> Result<Self> {
-        // A new open file description: reading it does not change the caller's position.
+        // A new open file description: reading it does not change the position of the caller's.
         let fd = openat(root, c".", DIRECTORY, Mode::empty())
             .map_err(|errno| Error::source("open", root_path, errno.into()))?;
         let meta = meta_of(&fd, root_path)?;
@@ -149,7 +151,7 @@ impl Walk {
         Ok(())
     }
 
-    /// The next entry, if it is a file that was opened before its turn. Opens further files.
+    /// The next entry, if it is a file that was opened before its turn. Opens more files.
     fn open_ahead(&mut self, depth: usize) -> Option<OpenedEntry> {
         let others = self.levels[..depth].iter().map(|level| level.ahead.len()).sum();
         let WalkLevel { ahead, batch: Some(batch), fd: Some(fd), .. } = &mut self.levels[depth] else {
@@ -191,9 +193,9 @@ impl Walk {
         }
     }
 
-    /// Goes back to the parent directory, and opens it again if it was closed.
+    /// Returns to the parent directory, and opens it again if it was closed.
     ///
-    /// Errors: `Kind::SourceChanged` if names in the directory changed since they were read.
+    /// Errors: `Kind::SourceChanged` if names in the directory changed after they were read.
     fn leave(&mut self) -> Result<()> {
         let Some(WalkLevel { meta, path_len, fd: Some(left), met, .. }) = self.levels.pop() else {
             return Ok(());
