@@ -12,8 +12,8 @@ use crate::zeros::{ZEROS, is_zero};
 /// A long run of zeros is hashed in steps that end at multiples of this. A stop is checked between the steps. A step
 /// takes less than a millisecond.
 pub const ZEROS_STEP_BYTES: u64 = 1 << 40;
-/// How many equal digests are hashed in one call. 1 KiB is one chunk of BLAKE3, and 16 chunks fill the vector registers of any
-/// processor.
+/// How many equal digests are hashed in one call. 1 KiB is one chunk of BLAKE3, and 16 chunks fill the vector registers
+/// of any processor.
 const DIGESTS_AT_ONCE: usize = 512;
 /// The longest content: its length fits into 64 bits even if it is rounded up to whole segments. A file has at most
 /// 2^63 - 1 bytes, but a directory may contain several such files that are only holes.

@@ -43,7 +43,8 @@ pub(crate) fn put_number(field: &mut [u8], value: i128) {
     }
 }
 
-/// Whether the checksum of the header is correct. Some old writers summed signed bytes; like GNU tar, this accepts both sums.
+/// Whether the checksum of the header is correct. Some old writers summed signed bytes; like GNU tar, this accepts both
+/// sums.
 pub(crate) fn checksum_is_right(header: &Header) -> bool {
     /// The checksum field counts as eight spaces.
     const FIELD: std::ops::Range<usize> = 148..156;

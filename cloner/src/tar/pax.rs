@@ -5,11 +5,12 @@ use crate::error::{Error, Result};
 use crate::tar::entry::MAX_NAME_BYTES;
 use crate::tar::sparse_map::SparseMap;
 
-/// The prefix of the key for an extended attribute, as star, GNU tar and bsdtar write it. The name of the attribute follows.
+/// The prefix of the key for an extended attribute, as star, GNU tar and bsdtar write it. The name of the attribute
+/// follows.
 pub(crate) const XATTR_KEY: &[u8] = b"SCHILY.xattr.";
-/// The maximum memory for the extended attributes of one entry. Linux lists at most 64 KiB of names, and Decant's source
-/// sends at most [`MAX_PAX_BYTES`](crate::tar::reader::MAX_PAX_BYTES) of records. Such attributes, with their overhead,
-/// need less than this.
+/// The maximum memory for the extended attributes of one entry. Linux lists at most 64 KiB of names, and Decant's
+/// source sends at most [`MAX_PAX_BYTES`](crate::tar::reader::MAX_PAX_BYTES) of records. Such attributes, with their
+/// overhead, need less than this.
 const XATTRS_LIMIT_BYTES: usize = 2 << 20;
 /// The memory for an extended attribute in addition to its bytes: its list item, and two allocations of at least 16
 /// bytes.

@@ -215,7 +215,8 @@ impl Call {
             Self::SyncFilesystem => Row::refusable(Continue, &[]),
             // EFBIG: larger than the maximum size of a file. ENODEV: not supported for this kind of file.
             Self::Allocate => Row::refusable(Continue, &[(Errno::NODEV, Continue), (Errno::TXTBSY, Fail)]),
-            // EREMOTEIO: the disk does not support the command. EBUSY: another process reads the device. Zeros are written instead.
+            // EREMOTEIO: the disk does not support the command. EBUSY: another process reads the device. Zeros are
+            // written instead.
             Self::Zero => Row::refusable(
                 Continue,
                 &[(Errno::NODEV, Continue), (Errno::REMOTEIO, Continue), (Errno::BUSY, Continue)],

@@ -1,4 +1,5 @@
-//! The extended header of an entry, with the attributes that have no field in a GNU header block (docs/protocol.md section 6.4).
+//! The extended header of an entry, with the attributes that have no field in a GNU header block (docs/protocol.md
+//! section 6.4).
 
 use std::io::Write;
 

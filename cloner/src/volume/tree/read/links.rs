@@ -6,8 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::attributes::meta::Meta;
 
 /// The maximum memory for the names of files whose other names were not found yet: enough for 80,000 files with typical
-/// names. A tree of hard-linked backups can have millions. Beyond this limit a file is stored once per name, which counts
-/// as a link that was not kept.
+/// names. A tree of hard-linked backups can have millions. Beyond this limit a file is stored once per name, which
+/// counts as a link that was not kept.
 const BUDGET_BYTES: usize = 10 << 20;
 /// The memory for an entry in addition to its name: key, count, check, pointer, hash table, allocator.
 const OVERHEAD_BYTES: usize = 104;

@@ -43,7 +43,8 @@ use crate::volume::tree::write::tree::{Finished, TreeWriter};
 pub struct UnpackOptions {
     /// Allocate all space of every file, also for holes.
     pub preallocate: bool,
-    /// Restore owners and groups. Otherwise entries belong to the user of this process, and different owners count as lost.
+    /// Restore owners and groups. Otherwise entries belong to the user of this process, and different owners count as
+    /// lost.
     pub own: bool,
     /// The archive has all attributes of its entries, so the entries do not inherit the default access control list of
     /// the target directory.
@@ -75,8 +76,8 @@ pub struct Unpacked {
 /// `path` is its name in messages. Existing entries with the same names are replaced, and all others stay.
 ///
 /// Errors: `Kind::Damaged` with the member that is damaged or leads out of the directory; `Kind::NoSpace` and
-/// `Kind::Target` with the member that could not be written. After an error or a stop the directory is
-/// unchanged, except for entries that could not be removed within a second after a stop. The next attempt removes those.
+/// `Kind::Target` with the member that could not be written. After an error or a stop the directory is unchanged,
+/// except for entries that could not be removed within a second after a stop. The next attempt removes those.
 pub fn unpack_tree(
     pull: &mut (impl Pull + ?Sized),
     target: impl AsFd,

@@ -73,8 +73,8 @@ pub(super) fn of_target(directory: BorrowedFd<'_>) -> Option<Obstacle> {
     Some(Obstacle { path: b".".to_vec(), why })
 }
 
-/// Searches `directory`, which `above` describes. `path` is its path. If an obstacle is found, `path` becomes the path of
-/// the obstacle.
+/// Searches `directory`, which `above` describes. `path` is its path. If an obstacle is found, `path` becomes the path
+/// of the obstacle.
 fn below(
     directory: &OwnedFd,
     above: &EntryStatx,

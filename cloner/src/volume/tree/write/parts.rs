@@ -1,4 +1,5 @@
-//! Moves a directory that the filesystem cannot rename: overlayfs and fuse-overlayfs return EXDEV for a directory of a lower layer.
+//! Moves a directory that the filesystem cannot rename: overlayfs and fuse-overlayfs return EXDEV for a directory of a
+//! lower layer.
 //!
 //! A directory with the same attributes is created in the new place, and the entries are moved one by one. Until the
 //! last entry is moved, the content is in two places. Nothing is copied, and only empty directories are removed. So the

@@ -38,10 +38,11 @@ pub(super) struct Reveal<'a> {
 impl Reveal<'_> {
     /// Moves every entry at the top of the staging directory into the target directory. An existing entry with the same
     /// name is exchanged with the new one, so that an existing name is never missing. After an error all names of the
-    /// current batch are moved back. If all names are in one batch (less than [`BATCH_LIMIT_BYTES`] of names), the target
-    /// directory is then unchanged.
+    /// current batch are moved back. If all names are in one batch (less than [`BATCH_LIMIT_BYTES`] of names), the
+    /// target directory is then unchanged.
     ///
-    /// Before the first move this checks that everything can be replaced, and after the last one that no name was missing.
+    /// Before the first move this checks that everything can be replaced, and after the last one that no name was
+    /// missing.
     pub(super) fn run(&self, stop: &Stop) -> Result<()> {
         self.nothing_is_in_the_way(stop)?;
         let mut placed = 0;
