@@ -22,7 +22,7 @@ fn a_missing_source_is_named() {
     let nowhere = Path::new("/nowhere/disk.img");
     let found = "cannot find /nowhere/disk.img: No such file or directory";
     Source::new(&Pki::new(), URL).block(nowhere).run().assert_failed(3, &[found]);
-    let found = "cannot open the folder /nowhere/disk.img: No such file or directory";
+    let found = "cannot open the directory /nowhere/disk.img: No such file or directory";
     Source::new(&Pki::new(), URL).filesystem(nowhere).run().assert_failed(3, &[found]);
 }
 
@@ -67,9 +67,9 @@ fn each_missing_variable_is_named() {
     for name in ["UPLOAD_URL", "CLIENT_KEY", "CLIENT_CERT", "SERVER_CA_CERT", "MOUNT_POINT", "VOLUME_MODE"] {
         let image = Image::with(b"content");
         let empty = source(&image).env(name, "").run();
-        empty.assert_failed(2, &[name, "missing"]);
+        empty.assert_failed(2, &[name, "is not set"]);
         let absent = source(&image).without(name).args(&["source"]).run();
-        absent.assert_failed(2, &[name, "missing"]);
+        absent.assert_failed(2, &[name, "is not set"]);
     }
 }
 
@@ -80,7 +80,7 @@ fn a_clone_without_an_owner_uid_succeeds() {
     let ended = Source::new(&pki, &target.url).block(&image.path()).without("OWNER_UID").run();
     target.join();
     ended.assert_done();
-    assert!(ended.log.iter().any(|line| line.contains("WARN  OWNER_UID is missing")), "{ended:#?}");
+    assert!(ended.log.iter().any(|line| line.contains("WARN  OWNER_UID is not set")), "{ended:#?}");
 }
 
 #[test]

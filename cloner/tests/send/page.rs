@@ -110,9 +110,9 @@ fn a_certificate_file_without_its_key_file_is_an_error() {
     let image = Image::with(b"content");
     let source = || Source::new(&Pki::new(), "https://127.0.0.1:9/").block(&image.path());
     let ended = source().env("METRICS_TLS_CERT_FILE", "/nowhere/tls.crt").run();
-    ended.assert_failed(2, &["METRICS_TLS_KEY_FILE is missing"]);
+    ended.assert_failed(2, &["METRICS_TLS_KEY_FILE is not set"]);
     let ended = source().env("METRICS_TLS_KEY_FILE", "/nowhere/tls.key").run();
-    ended.assert_failed(2, &["METRICS_TLS_CERT_FILE is missing"]);
+    ended.assert_failed(2, &["METRICS_TLS_CERT_FILE is not set"]);
 }
 
 #[test]
