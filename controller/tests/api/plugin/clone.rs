@@ -61,7 +61,7 @@ fn a_missing_source_or_namespace_is_reported_as_by_kubectl() {
     // A volume may name a class that does not exist.
     let output = plugin(&sandbox, &["clone", "golden", "--to", "c", "--storage-class", "fast"]);
     assert_eq!(output.code, 0);
-    assert!(output.err.starts_with("Warning: there is no StorageClass \"fast\""), "{}", output.err);
+    assert!(output.err.starts_with("Warning: StorageClass \"fast\" does not exist"), "{}", output.err);
     let output = plugin(&sandbox, &["clone", "golden", "--to-namespace", "nowhere"]);
     assert_eq!(output.code, 3);
     assert!(output.err.contains("namespaces \"nowhere\" not found"), "{}", output.err);
