@@ -32,7 +32,7 @@ fn doctor_passes_what_is_installed_and_names_what_is_missing() {
     assert!(definitions.iter().all(|(state, _)| state == "ok"), "{report:#}");
     for (about, word) in [
         ("controller in namespace", "kubectl apply -k"),
-        ("Lease", "no controller has ever acted"),
+        ("Lease", "no controller has been the leader yet"),
         ("rights of system:serviceaccount", "none of the"),
         ("certificate authority", "the controller creates it"),
         ("storage classes", "storage provider"),
