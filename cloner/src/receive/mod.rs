@@ -4,7 +4,7 @@
 //! session (a connection's thread): TLS, HTTP body -> packs -> decompressors -> batches -> writer
 //! ```
 //!
-//! [`admission`] decides whether a request may upload. [`mod@pipeline`] runs the stages on its body. [`write`] writes
+//! [`admission`] decides whether a request may upload. [`mod@pipeline`] runs the stages on its body. [`mod@write`] writes
 //! the result, in one of the four combinations of docs/protocol.md section 2.6. [`transfer_state`] holds the state: one
 //! transfer at a time, one success per process. [`server`] answers.
 

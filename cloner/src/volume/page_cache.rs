@@ -2,7 +2,7 @@
 //! does not evict the pages of other programs.
 //!
 //! [`DropAfterRead`] keeps pages that were already in the cache: a volume that is cloned often may stay there.
-//! [`DropAfterWrite`] waits until pages are on disk, because the kernel drops only such pages. The pages of small files
+//! `DropAfterWrite` waits until pages are on disk, because the kernel drops only such pages. The pages of small files
 //! stay: a call for each of these files would cost more than it saves.
 
 use std::fs::File;

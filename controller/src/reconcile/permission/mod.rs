@@ -1,6 +1,6 @@
 //! Whether a clone may be made (docs/protocol.md section 4.4).
 //!
-//! * [`check`] is pure: its only input is the [`Ask`];
+//! * [`mod@check`] is pure: its only input is the [`check::Ask`];
 //! * `judge` asks the API server for what `check` cannot know;
 //! * `rights` checks what a user may do, `guarded` whether the webhook is configured as required;
 //! * `asker` is the user who asked.
