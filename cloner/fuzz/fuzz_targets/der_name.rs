@@ -2,7 +2,7 @@
 #![no_main]
 
 use decant_shared::net::tls::common_name::{common_name, common_names};
-use decant_shared::net::tls::validity::{rfc3339, not_after};
+use decant_shared::net::tls::validity::{not_after, rfc3339};
 use libfuzzer_sys::fuzz_target;
 use rustls::pki_types::CertificateDer;
 
