@@ -55,8 +55,10 @@ def check():
         sys.exit(f"Cargo.toml has `test = false` for {sorted(left_out)}, but the cluster step runs {sorted(CLUSTER)}")
     run = collections.Counter(path for step in ("unit", "system") for path in binaries(arguments(step)))
     everything = set(binaries([]))
-    if not everything or run.keys() != everything:
-        sys.exit(f"the steps and `cargo test --workspace` run different binaries: only one of them runs {sorted(run.keys() ^ everything)}")
+    # `--lib` also builds the libraries with `test = false` in Cargo.toml, which have no tests.
+    missing = sorted(everything - run.keys())
+    if not everything or missing:
+        sys.exit(f"run by `cargo test --workspace` and by no step: {missing}")
     repeated = sorted(path for path, times in run.items() if times > 1)
     if repeated:
         sys.exit(f"two steps run the same binaries: {repeated}")
