@@ -238,7 +238,7 @@ fn every_troubleshooting_message_exists_in_the_code() {
         let pieces: Vec<&str> = message.split('…').filter(|piece| piece.trim().len() > 3).collect();
         assert!(!pieces.is_empty(), "{message}: nothing of it can be looked for");
         for piece in pieces {
-            assert!(sources.contains(piece), "{message}: nobody says {piece:?}");
+            assert!(sources.contains(piece), "{message}: the code does not contain {piece:?}");
         }
     }
 }

@@ -334,7 +334,7 @@ fn a_clone_with_an_unreadable_object_waits_and_nothing_is_deleted() {
         feeds[&kind].send(WatchEvent::Applied(Object::try_from(good.into_bytes()).unwrap())).unwrap();
         controller.until("it is read again", || controller.reconciler.unreadable.counts(kind).0 == 0);
         controller.reconciler.work(&key("copy"));
-        assert!(!controller.stub.other_calls().is_empty(), "the clone goes on");
+        assert!(!controller.stub.other_calls().is_empty(), "the clone makes no progress");
     }
 }
 

@@ -145,8 +145,8 @@ fn an_unknown_client_learns_nothing_about_a_running_transfer() {
     let mut first = target.sender();
     first.send(&head(IMAGE, "")).unwrap();
     target.line("receiving a blockdevice-clone");
-    let other =
-        ClientIdentity::trusting(&target.builder.ca).with_identity(target.builder.ca.client("somebody else"));
+    let other = ClientIdentity::trusting(&target.builder.ca)
+        .with_identity(target.builder.ca.client("another client"));
     let mut other = Client::connect(target.port, &other).unwrap();
     other.send(&upload(IMAGE, b"other")).unwrap();
     assert_eq!(other.answer().status, 401);
@@ -183,8 +183,8 @@ fn a_refused_sender_gets_no_100_continue() {
 #[test]
 fn a_refusal_reaches_a_sender_that_never_stops_sending() {
     let target = TargetBuilder::new().ready();
-    let other =
-        ClientIdentity::trusting(&target.builder.ca).with_identity(target.builder.ca.client("somebody else"));
+    let other = ClientIdentity::trusting(&target.builder.ca)
+        .with_identity(target.builder.ca.client("another client"));
     let mut other = Client::connect(target.port, &other).unwrap();
     other.send(&head(IMAGE, "")).unwrap();
     let megabyte = chunk(&vec![7; 1 << 20]);

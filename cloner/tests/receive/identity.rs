@@ -77,7 +77,7 @@ fn an_upload_with_another_common_name_is_refused() {
 #[test]
 fn the_expected_name_in_an_issuer_is_not_accepted() {
     let target = TargetBuilder::new().ready();
-    let identity = target.builder.ca.intermediate(SENDER).client("somebody else");
+    let identity = target.builder.ca.intermediate(SENDER).client("another client");
     assert_eq!(answer_to(&target, Some(identity)).unwrap().status, 401);
     assert_nothing_happened(target);
 }

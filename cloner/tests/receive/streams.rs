@@ -69,7 +69,7 @@ fn a_connection_of_another_sender_cannot_join() {
     let _lead = first_connection(&target);
     let named =
         |name| ClientIdentity::trusting(&target.builder.ca).with_identity(target.builder.ca.client(name));
-    for client_identity in [named("somebody else"), ClientIdentity::trusting(&target.builder.ca)] {
+    for client_identity in [named("another client"), ClientIdentity::trusting(&target.builder.ca)] {
         let mut other = Client::connect(target.port, &client_identity).unwrap();
         other.send_as_far_as_it_goes(&stream(7, 1, 2));
         assert_eq!(other.answer().status, 401);

@@ -180,7 +180,7 @@ fn content_lost_by_the_disk_is_sent_again() {
         zeros.set_len(size_bytes).unwrap();
         empty.set_len(0).unwrap();
     };
-    let log = interrupted("content lost with the power", Mode::Tree, (90, true), "went on before it", zeros)
+    let log = interrupted("content lost with the power", Mode::Tree, (90, true), "resumed before it", zeros)
         .unwrap();
     assert_differs_from(&log, 2);
 }

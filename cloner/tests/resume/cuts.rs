@@ -20,7 +20,7 @@ fn cut(mode: Mode) {
             "{log:#?}"
         );
         volumes.assert_same();
-        cell.passed(Some(resent_bytes(&volumes, before_bytes, 1)), "went on by itself");
+        cell.passed(Some(resent_bytes(&volumes, before_bytes, 1)), "resumed by itself");
         volumes.clear();
     }
 }
@@ -37,7 +37,7 @@ fn silent(mode: Mode) {
         volumes.pair.source(FAST).assert_success();
         target.assert_success();
         volumes.assert_same();
-        cell.passed(Some(resent_bytes(&volumes, before_bytes, 1)), "exit 5, the next source went on");
+        cell.passed(Some(resent_bytes(&volumes, before_bytes, 1)), "exit 5, the next source resumed");
         volumes.clear();
     }
 }
@@ -56,7 +56,7 @@ fn flipped(mode: Mode) {
             "{log:#?}"
         );
         volumes.assert_same();
-        cell.passed(Some(resent_bytes(&volumes, before_bytes, 1)), "went on by itself");
+        cell.passed(Some(resent_bytes(&volumes, before_bytes, 1)), "resumed by itself");
         volumes.clear();
     }
 }

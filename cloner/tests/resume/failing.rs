@@ -182,7 +182,7 @@ fn source_fails(mode: Mode) {
     target.assert_success();
     volumes.assert_same();
     assert!(log.iter().any(|line| line.contains("resuming after the first")), "{log:#?}");
-    cell.passed(None, "exit 3, Input/output error; the next source went on");
+    cell.passed(None, "exit 3, Input/output error; the next source resumed");
 }
 
 in_each_mode!(fails_and_is_right_the_next_time_where_the_targets_disk_fails, target_fails);

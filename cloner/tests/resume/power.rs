@@ -89,13 +89,13 @@ fn power_lost(mode: Mode) {
         target.assert_success();
         volumes.assert_same_in(&after.target());
         if mode == Mode::DirectoryToDevice {
-            cell.passed(None, "began anew");
+            cell.passed(None, "restarted from zero");
             continue;
         }
         let rest_bytes = volumes.data_bytes - sent_bytes;
         let resent_bytes = pair.relay().sent_bytes().saturating_sub(rest_bytes);
         assert!(resent_bytes <= RESENT_MAX_BYTES + UNSYNCED_BYTES, "{resent_bytes} bytes went again");
-        cell.passed(Some(resent_bytes), "went on");
+        cell.passed(Some(resent_bytes), "resumed");
     }
 }
 

@@ -47,7 +47,7 @@ fn assert_resumes_after(mode: Mode, how: Break, text: &str) {
     assert!(volumes.relay().has_broken() && has_line(&log, text), "{log:#?}");
     assert!(has_line(&log, "resuming after the first"), "{log:#?}");
     volumes.assert_same();
-    cell.passed(Some(resent_bytes_over(3, &volumes, before_bytes, 1)), "went on by itself");
+    cell.passed(Some(resent_bytes_over(3, &volumes, before_bytes, 1)), "resumed by itself");
 }
 
 #[test]

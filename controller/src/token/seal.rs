@@ -14,11 +14,11 @@ const DOMAIN: &[u8] = b"\0decant seal 1\0";
 /// The purpose of a seal: a seal is valid for one purpose only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// A pod belongs to a clone ([`crate::pods::identity::PodIdentity`]).
+    /// A pod belongs to a clone (`pods/identity.rs`).
     Pod,
-    /// A claim was filled with this content ([`crate::reconcile::outcome::CloneOutcome`]).
+    /// A claim was filled with this content (`reconcile/outcome.rs`).
     CloneOutcome,
-    /// A pod was created for a claim ([`crate::pods::made`]).
+    /// A pod was created for a claim (`pods/made.rs`).
     MadePods,
 }
 

@@ -93,12 +93,12 @@ fn assert_resumes_without(pod: &str) {
     let source_pod = format!("{uid}-source-pod");
     let gone = if pod == "source" { source_pod.as_str() } else { "cdi-upload-copy" };
     kubectl(&["-n", &env.namespace, "delete", "pod", gone, "--force", "--grace-period=0"], None);
-    let goes_on = || {
+    let resumes = || {
         let (_, log) = try_kubectl(&["-n", &env.namespace, "logs", &source_pod], None);
         log.contains("resuming after the first")
     };
-    env.wait("dv", "copy", |dv| goes_on() || dv["status"]["phase"] == "Succeeded");
-    assert!(goes_on(), "it began anew");
+    env.wait("dv", "copy", |dv| resumes() || dv["status"]["phase"] == "Succeeded");
+    assert!(resumes(), "the clone restarted from zero");
     env.wait_for_success("copy");
     env.wait("dv", "copy", |dv| {
         let digest = dv["metadata"]["annotations"]["decant.dev/digest"].as_str();
