@@ -137,6 +137,34 @@ pub const NOT_KEPT: &str = "decant.dev/not-kept";
 pub const VERIFY: &str = "decant.dev/verify";
 /// The only value of [`VERIFY`].
 pub const READBACK: &str = "readback";
+/// On a DataVolume or PVC, by its user: how the bytes travel, `direct` or `network`.
+pub const TRANSFER: &str = "decant.dev/transfer";
+/// On a PVC whose `dataSourceRef` names a VolumeCloneSource: the namespace of the VolumeCloneSource, if it is another.
+pub const DATA_SOURCE_NAMESPACE: &str = "cdi.kubevirt.io/dataSourceNamespace";
+/// On a PVC, by the scheduler: the node of its first consumer.
+pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// Finalizer on a PVC that is filled before it is bound. It exists before the prime PVC does.
+pub const POPULATOR_FINALIZER: &str = "cdi.kubevirt.io/clonePopulator";
+/// On a prime PVC: `<namespace>/<name>` of the PVC that gets its volume.
+pub const POPULATES: &str = "decant.dev/populates";
+/// On a PVC that is filled before it is bound: UID of the prime PVC that the controller created, with a seal.
+pub const PRIME: &str = "decant.dev/prime";
+/// On a PVC that is filled before it is bound: name of the complete volume, with a seal.
+pub const POPULATED_VOLUME: &str = "decant.dev/populated-volume";
+/// On a volume that is handed over to another PVC: its reclaim policy before and after.
+pub const RECLAIM_POLICY: &str = "decant.dev/reclaim-policy";
+/// On a PVC that is filled before it is bound: what its clone does, in CDI's terms.
+pub const CLONE_PHASE: &str = "cdi.kubevirt.io/clonePhase";
+/// On a PVC that is filled before it is bound: percentage of its clone.
+pub const POPULATOR_PROGRESS: &str = "cdi.kubevirt.io/storage.populator.progress";
+/// On a PVC that is filled before it is bound: why its clone cannot continue.
+pub const CLONE_ERROR: &str = "cdi.kubevirt.io/cloneError";
+/// Label of a prime PVC: UID of the PVC that gets its volume.
+pub const OWNED_BY_UID: &str = "cdi.kubevirt.io/OwnedByUID";
+/// On a prime PVC: the kind of its populator.
+pub const POPULATOR_KIND: &str = "cdi.kubevirt.io/storage.populator.kind";
+/// On a VolumeCloneSource in another namespace: `<namespace>/<name>` of its DataVolume.
+pub const OWNED_BY_DATA_VOLUME: &str = "cdi.kubevirt.io/ownedByDataVolume";
 /// On both pods: the authority that issued their certificates.
 pub const AUTHORITY: &str = "decant.dev/authority";
 /// On a PVC: number of pods that were replaced because they failed or vanished.

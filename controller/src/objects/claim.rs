@@ -5,7 +5,12 @@ use std::fmt;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::objects::annotations::CLONE_SOURCE_FINALIZER;
+use crate::objects::annotations::{
+    CLONE_SOURCE_FINALIZER, DATA_SOURCE_NAMESPACE, POPULATES, POPULATOR_FINALIZER,
+};
+use crate::objects::clone_source::{PopulatorKind, PopulatorRef};
+use crate::objects::key::Key;
+use crate::objects::kind::Kind;
 use crate::objects::meta::Meta;
 use crate::objects::phase::ClaimPhase;
 
@@ -36,6 +41,24 @@ pub struct ClaimSpec {
     pub volume_name: String,
     /// Requested resources.
     pub resources: Resources,
+    /// The object that fills the volume, in the field of Kubernetes before 1.24.
+    pub data_source: Option<DataSourceRef>,
+    /// The object that fills the volume.
+    pub data_source_ref: Option<DataSourceRef>,
+}
+
+/// The object that fills a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DataSourceRef {
+    /// Its API group; `None` for the core group.
+    pub api_group: Option<String>,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its namespace, if it is another than the PVC's.
+    pub namespace: Option<String>,
 }
 
 /// Requests by resource name, as Kubernetes quantities.
@@ -124,6 +147,39 @@ impl Claim {
     /// Whether the claim has the finalizer that protects source pods.
     pub fn is_held(&self) -> bool {
         self.metadata.finalizers.iter().any(|name| name == CLONE_SOURCE_FINALIZER)
+    }
+
+    /// Whether the claim has the finalizer that protects the clone which fills it before it is bound.
+    pub fn is_held_for_population(&self) -> bool {
+        self.metadata.finalizers.iter().any(|name| name == POPULATOR_FINALIZER)
+    }
+
+    /// The CloneSource or VolumeCloneSource that fills it; `None` if another object fills it, or none does.
+    pub fn populator(&self) -> Option<PopulatorRef> {
+        let source = self.spec.data_source_ref.as_ref().or(self.spec.data_source.as_ref())?;
+        let group = source.api_group.as_deref().unwrap_or_default();
+        let is_of = |kind: Kind| group == kind.group() && source.kind == kind.name();
+        let own = &self.metadata.namespace;
+        let namespace = source.namespace.as_ref().filter(|name| !name.is_empty()).unwrap_or(own);
+        if is_of(Kind::CloneSource) {
+            return Some(PopulatorRef {
+                kind: PopulatorKind::CloneSource,
+                key: Key::new(namespace, &source.name),
+            });
+        }
+        if is_of(Kind::VolumeCloneSource) {
+            let annotated = self.metadata.annotation(DATA_SOURCE_NAMESPACE).filter(|name| !name.is_empty());
+            return Some(PopulatorRef {
+                kind: PopulatorKind::VolumeCloneSource,
+                key: Key::new(annotated.unwrap_or(namespace), &source.name),
+            });
+        }
+        None
+    }
+
+    /// The claim that gets the volume of this one, according to an annotation that users can write.
+    pub fn populates(&self) -> Option<Key> {
+        self.metadata.annotation(POPULATES)?.parse().ok()
     }
 
     /// Whether it is bound to a volume.

@@ -6,6 +6,8 @@
 pub enum Kind {
     DataVolume,
     DataSource,
+    CloneSource,
+    VolumeCloneSource,
     PersistentVolumeClaim,
     Pod,
     Secret,
@@ -16,6 +18,8 @@ pub enum Kind {
     CsiDriver,
     Lease,
     SubjectAccessReview,
+    /// Consent of a namespace to references from other namespaces, where its definition is installed.
+    ReferenceGrant,
     /// Only for the certificate of the admission webhook.
     MutatingWebhookConfiguration,
     /// Only for the certificate of the admission webhook.
@@ -32,9 +36,11 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 18] = [
+    pub const ALL: [Kind; 21] = [
         Kind::DataVolume,
         Kind::DataSource,
+        Kind::CloneSource,
+        Kind::VolumeCloneSource,
         Kind::PersistentVolumeClaim,
         Kind::Pod,
         Kind::Secret,
@@ -45,6 +51,7 @@ impl Kind {
         Kind::CsiDriver,
         Kind::Lease,
         Kind::SubjectAccessReview,
+        Kind::ReferenceGrant,
         Kind::MutatingWebhookConfiguration,
         Kind::ValidatingWebhookConfiguration,
         Kind::CustomResourceDefinition,
@@ -56,7 +63,9 @@ impl Kind {
     /// The API group; empty for the core group.
     pub fn group(self) -> &'static str {
         match self {
-            Kind::DataVolume | Kind::DataSource => "cdi.kubevirt.io",
+            Kind::DataVolume | Kind::DataSource | Kind::VolumeCloneSource => "cdi.kubevirt.io",
+            Kind::CloneSource => "decant.dev",
+            Kind::ReferenceGrant => "gateway.networking.k8s.io",
             Kind::StorageClass | Kind::CsiDriver => "storage.k8s.io",
             Kind::Lease => "coordination.k8s.io",
             Kind::SubjectAccessReview | Kind::SelfSubjectAccessReview => "authorization.k8s.io",
@@ -78,7 +87,8 @@ impl Kind {
     /// The version within the group.
     pub fn version(self) -> &'static str {
         match self {
-            Kind::DataVolume | Kind::DataSource => "v1beta1",
+            Kind::DataVolume | Kind::DataSource | Kind::VolumeCloneSource | Kind::ReferenceGrant => "v1beta1",
+            Kind::CloneSource => "v1alpha1",
             _ => "v1",
         }
     }
@@ -96,6 +106,9 @@ impl Kind {
         match self {
             Kind::DataVolume => "DataVolume",
             Kind::DataSource => "DataSource",
+            Kind::CloneSource => "CloneSource",
+            Kind::VolumeCloneSource => "VolumeCloneSource",
+            Kind::ReferenceGrant => "ReferenceGrant",
             Kind::PersistentVolumeClaim => "PersistentVolumeClaim",
             Kind::Pod => "Pod",
             Kind::Secret => "Secret",
@@ -120,6 +133,9 @@ impl Kind {
         match self {
             Kind::DataVolume => "datavolumes",
             Kind::DataSource => "datasources",
+            Kind::CloneSource => "clonesources",
+            Kind::VolumeCloneSource => "volumeclonesources",
+            Kind::ReferenceGrant => "referencegrants",
             Kind::PersistentVolumeClaim => "persistentvolumeclaims",
             Kind::Pod => "pods",
             Kind::Secret => "secrets",

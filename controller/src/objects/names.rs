@@ -55,6 +55,16 @@ pub fn source_pod(uid: &Uid) -> String {
     format!("{uid}-source-pod")
 }
 
+/// The prime PVC of the PVC with `uid`: it is filled, and its volume is then handed over to that PVC.
+pub fn prime(uid: &Uid) -> String {
+    format!("tmp-pvc-{uid}")
+}
+
+/// The VolumeCloneSource of the DataVolume with `uid`.
+pub fn volume_clone_source(uid: &Uid) -> String {
+    format!("volume-clone-source-{uid}")
+}
+
 /// The common name of the certificate that a source presents (docs/protocol.md section 3.9). UIDs are never reused and
 /// contain no separator, so the name belongs to exactly one pair of claims. Both ends get it from the controller; CDI's
 /// ends compare the text.

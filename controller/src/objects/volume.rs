@@ -29,6 +29,8 @@ pub struct VolumeSpec {
     pub volume_mode: VolumeMode,
     /// Its storage class; empty for none.
     pub storage_class_name: String,
+    /// What happens to it after its claim is deleted: `Delete`, `Retain` or `Recycle`.
+    pub persistent_volume_reclaim_policy: String,
     /// The claim that it is bound to, or reserved for.
     pub claim_ref: Option<ClaimRef>,
 }

@@ -20,6 +20,10 @@ pub enum Purpose {
     CloneOutcome,
     /// A pod was created for a claim (`pods/made.rs`).
     MadePods,
+    /// A prime PVC was created for a claim (`reconcile/population/record.rs`).
+    Prime,
+    /// A volume was filled for a claim (`reconcile/population/record.rs`).
+    PopulatedVolume,
 }
 
 impl TokenKey {
@@ -39,6 +43,8 @@ fn sealed(purpose: Purpose, fields: &[&str]) -> Vec<u8> {
         Purpose::Pod => "pod",
         Purpose::CloneOutcome => "outcome",
         Purpose::MadePods => "made",
+        Purpose::Prime => "prime",
+        Purpose::PopulatedVolume => "volume",
     };
     let mut bytes = DOMAIN.to_vec();
     for field in [purpose].iter().chain(fields) {
