@@ -1,7 +1,11 @@
-//! The CustomResourceDefinitions: DataVolume (docs/protocol.md sections 4.1, 4.2), and the four others that KubeVirt
-//! insists on.
+//! The CustomResourceDefinitions: DataVolume (docs/protocol.md sections 4.1, 4.2), the four others that KubeVirt insists
+//! on, and the two kinds of object that a PVC can name as its data source (docs/protocol.md section 3.6).
 
+use decant_shared::protocol::stream_id::STREAMS_LIMIT;
 use serde_json::{Value, json};
+
+use crate::objects::annotations::READBACK;
+use crate::objects::kind::Kind;
 
 const GROUP: &str = "cdi.kubevirt.io";
 
@@ -18,17 +22,32 @@ pub fn names() -> Vec<String> {
     definitions().iter().filter_map(name).collect()
 }
 
-fn definitions() -> [Value; 5] {
+fn definitions() -> [Value; 7] {
     [
         data_volume(),
         open("CDI", "cdis", "cdi", &["cdi", "cdis"], "Cluster"),
         open("CDIConfig", "cdiconfigs", "cdiconfig", &[], "Cluster"),
         data_source(),
         open("StorageProfile", "storageprofiles", "storageprofile", &[], "Cluster"),
+        volume_clone_source(),
+        clone_source(),
     ]
 }
 
+/// A definition of CDI's group.
 fn definition(
+    kind: &str,
+    plural: &str,
+    singular: &str,
+    short: &[&str],
+    scope: &str,
+    version: &Value,
+) -> Value {
+    definition_in(GROUP, kind, plural, singular, short, scope, version)
+}
+
+fn definition_in(
+    group: &str,
     kind: &str,
     plural: &str,
     singular: &str,
@@ -47,8 +66,8 @@ fn definition(
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": { "name": format!("{plural}.{GROUP}") },
-        "spec": { "group": GROUP, "names": names, "scope": scope, "versions": [version] },
+        "metadata": { "name": format!("{plural}.{group}") },
+        "spec": { "group": group, "names": names, "scope": scope, "versions": [version] },
     })
 }
 
@@ -73,8 +92,11 @@ fn open(kind: &str, plural: &str, singular: &str, short: &[&str], scope: &str) -
     definition(kind, plural, singular, short, scope, &version)
 }
 
+fn column(name: &str, kind: &str, path: &str) -> Value {
+    json!({ "name": name, "type": kind, "jsonPath": path })
+}
+
 fn data_volume() -> Value {
-    let column = |name: &str, kind: &str, path: &str| json!({ "name": name, "type": kind, "jsonPath": path });
     let version = json!({
         "name": "v1beta1", "served": true, "storage": true,
         "subresources": { "status": {} },
@@ -126,6 +148,120 @@ fn data_source() -> Value {
     });
     definition("DataSource", "datasources", "datasource", &["das"], "Namespaced", &version)
 }
+
+/// CDI's kind, without a status. Its source is in its own namespace.
+fn volume_clone_source() -> Value {
+    let source = json!({
+        "type": "object",
+        "description": "The object to clone, in the namespace of the VolumeCloneSource.",
+        "required": ["kind", "name"],
+        "properties": {
+            "apiGroup": text("The API group. Empty for PersistentVolumeClaims."),
+            "kind": text("The kind of the object. Decant clones a `PersistentVolumeClaim`."),
+            "name": text("The name of the object."),
+        },
+    });
+    let mut spec = object(
+        "What a PVC whose `dataSourceRef` names this object is filled with.",
+        &json!({
+            "source": source,
+            "preallocation": { "type": "boolean", "description": "Whether all space is allocated in advance." },
+            "priorityClassName": text("Priority class of the clone's pods."),
+        }),
+    );
+    spec["required"] = json!(["source"]);
+    let version = json!({
+        "name": "v1beta1", "served": true, "storage": true,
+        "schema": { "openAPIV3Schema": data_source_schema("The source of PVCs, as CDI describes it.", &spec) },
+    });
+    let kind = Kind::VolumeCloneSource;
+    definition(kind.name(), kind.plural(), "volumeclonesource", &[], "Namespaced", &version)
+}
+
+/// Decant's own kind. The API server fills in the defaults and refuses wrong values, so each field has its type.
+fn clone_source() -> Value {
+    let one_of = |values: &[&str], default: &str, description: &str| json!({ "type": "string", "enum": values, "default": default, "description": description });
+    let source = json!({
+        "type": "object",
+        "description": "The object to clone.",
+        "required": ["name"],
+        "properties": {
+            "kind": one_of(&["PersistentVolumeClaim"], "PersistentVolumeClaim", "The kind of the object."),
+            "name": {
+                "type": "string", "minLength": 1, "maxLength": NAME_LIMIT, "description": "The name of the object.",
+            },
+            "namespace": {
+                "type": "string", "maxLength": NAMESPACE_LIMIT,
+                "description": "The namespace of the object. Defaults to that of the CloneSource. For another namespace, its \
+                    owner has to allow the clone.",
+            },
+        },
+    });
+    let spec = json!({
+        "type": "object",
+        "description": "What a PVC whose `dataSourceRef` names this object is filled with, and how.",
+        "required": ["source"],
+        "properties": {
+            "source": source,
+            "verify": one_of(
+                &["digest", READBACK],
+                "digest",
+                "How the content is verified: `digest` compares the digests of what was sent and written, `readback` also \
+                 reads everything back from the target's disk.",
+            ),
+            "bandwidthLimit": {
+                "type": "string", "pattern": RATE,
+                "description": "Limit of the bytes on the wire, such as `50MiB/s`. Defaults to the operator's limit.",
+            },
+            "streams": {
+                "type": "integer", "format": "int32", "minimum": 1, "maximum": STREAMS_LIMIT,
+                "description": "The number of connections. Defaults to the operator's setting.",
+            },
+            "transfer": one_of(
+                &["auto", "direct", "network"],
+                "auto",
+                "How the bytes travel: `direct` within one pod, `network` between two pods, `auto` as is possible.",
+            ),
+            "preallocation": { "type": "boolean", "description": "Whether all space is allocated in advance." },
+            "priorityClassName": text("Priority class of the clone's pods."),
+        },
+    });
+    let version = json!({
+        "name": "v1alpha1", "served": true, "storage": true,
+        "additionalPrinterColumns": [
+            column("Source", "string", ".spec.source.name"),
+            column("Namespace", "string", ".spec.source.namespace"),
+            column("Verify", "string", ".spec.verify"),
+            column("Age", "date", ".metadata.creationTimestamp"),
+        ],
+        "schema": { "openAPIV3Schema": data_source_schema("The source of PVCs whose `dataSourceRef` names it.", &spec) },
+    });
+    let kind = Kind::CloneSource;
+    definition_in(kind.group(), kind.name(), kind.plural(), "clonesource", &["csrc"], "Namespaced", &version)
+}
+
+/// The schema of a kind that consists of `spec`.
+fn data_source_schema(description: &str, spec: &Value) -> Value {
+    json!({
+        "type": "object",
+        "description": description,
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": { "type": "string" },
+            "kind": { "type": "string" },
+            "metadata": { "type": "object" },
+            "spec": spec,
+        },
+    })
+}
+
+/// What can be a bandwidth limit: a Kubernetes quantity of bytes, with or without `B` and `/s`. The controller also
+/// refuses limits that are too low.
+const RATE: &str = r"^[0-9]+(\.[0-9]+)?\s*([KMGTPE]i|[kMGTPE])?B?(/s)?$";
+/// The longest name of a PVC.
+const NAME_LIMIT: usize = 253;
+/// The longest name of a namespace.
+const NAMESPACE_LIMIT: usize = 63;
 
 /// An object whose `properties` are read. Unknown fields are preserved, because CDI may know them.
 fn object(description: &str, properties: &Value) -> Value {
@@ -274,6 +410,7 @@ fn status() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objects::CloneSource;
 
     /// To regenerate the file: `controller crds > controller/deploy/base/crds.yaml`.
     #[test]
@@ -290,18 +427,28 @@ mod tests {
         match schema["type"].as_str() {
             Some("string") => {
                 let words = schema["enum"].as_array();
-                value.is_string() && words.is_none_or(|words| words.contains(value))
+                let has_length = value.as_str().is_some_and(|text| {
+                    schema["minLength"].as_u64().is_none_or(|least| text.len() as u64 >= least)
+                        && schema["maxLength"].as_u64().is_none_or(|most| text.len() as u64 <= most)
+                });
+                has_length && words.is_none_or(|words| words.contains(value))
             }
             Some("boolean") => value.is_boolean(),
-            Some("integer") => value.is_i64() || value.is_u64(),
+            Some("integer") => value.as_u64().is_some_and(|number| {
+                schema["minimum"].as_u64().is_none_or(|least| number >= least)
+                    && schema["maximum"].as_u64().is_none_or(|most| number <= most)
+            }),
             Some("array") => {
                 value.as_array().is_some_and(|items| items.iter().all(|item| fits(&schema["items"], item)))
             }
             Some("object") => value.as_object().is_some_and(|members| {
-                members.iter().all(|(name, member)| {
-                    let of_name = schema["properties"].get(name).or(schema.get("additionalProperties"));
-                    of_name.is_none_or(|schema| fits(schema, member))
-                })
+                let required = schema["required"].as_array().into_iter().flatten();
+                let is_complete = required.filter_map(Value::as_str).all(|name| members.contains_key(name));
+                is_complete
+                    && members.iter().all(|(name, member)| {
+                        let of_name = schema["properties"].get(name).or(schema.get("additionalProperties"));
+                        of_name.is_none_or(|schema| fits(schema, member))
+                    })
             }),
             _ => true,
         }
@@ -365,6 +512,64 @@ mod tests {
         for name in claim.as_object().unwrap().keys() {
             assert!(known.get(name).is_some(), "{name} would be dropped");
         }
+    }
+
+    #[test]
+    fn a_clone_source_is_refused_if_a_field_has_no_meaning() {
+        let definition = clone_source();
+        let fits = |spec: &Value| fits(schema(&definition), &json!({ "metadata": {}, "spec": spec }));
+        for spec in [
+            json!({ "source": { "name": "golden" } }),
+            json!({ "source": { "kind": "PersistentVolumeClaim", "name": "golden", "namespace": "images" } }),
+            json!({ "source": { "name": "g" }, "verify": "readback", "streams": 8, "transfer": "network",
+                    "bandwidthLimit": "50MiB/s", "preallocation": true, "priorityClassName": "low" }),
+        ] {
+            assert!(fits(&spec), "{spec}");
+        }
+        for spec in [
+            json!({}),
+            json!({ "source": {} }),
+            json!({ "source": { "name": "" } }),
+            json!({ "source": { "name": "g", "kind": "VolumeSnapshot" } }),
+            json!({ "source": { "name": "g" }, "verify": "twice" }),
+            json!({ "source": { "name": "g" }, "streams": 0 }),
+            json!({ "source": { "name": "g" }, "streams": 9 }),
+            json!({ "source": { "name": "g" }, "transfer": "pigeon" }),
+            json!({ "source": { "name": "g" }, "preallocation": "yes" }),
+            json!({ "source": { "name": "g" }, "bandwidthLimit": 5 }),
+        ] {
+            assert!(!fits(&spec), "{spec}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_of_a_clone_source_are_valid_and_mean_what_no_value_means() {
+        let definition = clone_source();
+        let properties = &schema(&definition)["properties"]["spec"]["properties"];
+        let default = |field: &Value| field["default"].clone();
+        let spec = json!({
+            "source": { "name": "g", "kind": default(&properties["source"]["properties"]["kind"]) },
+            "verify": default(&properties["verify"]), "transfer": default(&properties["transfer"]),
+        });
+        assert!(fits(schema(&definition), &json!({ "spec": spec })), "{spec}");
+        let request = |spec: &Value| {
+            let object = json!({ "metadata": { "namespace": "n" }, "spec": spec });
+            serde_json::from_value::<CloneSource>(object).unwrap().request().unwrap()
+        };
+        assert_eq!(request(&spec), request(&json!({ "source": { "name": "g" } })));
+    }
+
+    #[test]
+    fn a_volume_clone_source_of_cdi_fits() {
+        let definition = volume_clone_source();
+        for spec in [
+            json!({ "source": { "kind": "PersistentVolumeClaim", "name": "golden" }, "preallocation": false }),
+            json!({ "source": { "apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s" },
+                    "priorityClassName": "low" }),
+        ] {
+            assert!(fits(schema(&definition), &json!({ "metadata": {}, "spec": spec })), "{spec}");
+        }
+        assert!(!fits(schema(&definition), &json!({ "spec": { "source": { "name": "golden" } } })));
     }
 
     /// A structural schema names the type of each part, and may preserve unknown fields only where it names a type.
