@@ -156,6 +156,10 @@ pub trait Cluster: Send + Sync + 'static {
     ) -> Result<Box<dyn Watch>, ApiError>;
     /// Creates an object in its namespace.
     fn create(&self, kind: Kind, object: &Value) -> Result<Object, ApiError>;
+    /// The object that `create` would store. The API server checks it and stores nothing.
+    fn dry_run(&self, _kind: Kind, object: &Value) -> Result<Object, ApiError> {
+        Ok(Object::from(object.clone()))
+    }
     /// Applies a JSON merge patch. With `metadata.resourceVersion` it fails if the object has changed.
     fn patch(&self, kind: Kind, key: &Key, part: Part, patch: &Value) -> Result<Object, ApiError>;
     /// Replaces an object; its resource version must be the current one.

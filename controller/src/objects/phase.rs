@@ -72,6 +72,10 @@ text_enum! {
         Pending = "Pending",
         /// The claim waits for a pod that uses it.
         WaitForFirstConsumer = "WaitForFirstConsumer",
+        /// The claim is filled before it is bound, and waits for its first consumer.
+        PendingPopulation = "PendingPopulation",
+        /// The content is complete, and its volume is handed over to the claim.
+        RebindInProgress = "RebindInProgress",
         /// The claim has a volume; the target pod does not run.
         CloneScheduled = "CloneScheduled",
         /// The target pod runs.

@@ -31,6 +31,24 @@ pub enum Reason {
     CloneNotProven,
     /// A volume may hold content that has to be kept.
     VolumeInTheWay,
+    /// The class creates no volume that a clone could fill.
+    NoProvisioner,
+    /// A claim with the name of the prime belongs to another owner.
+    PrimeInTheWay,
+    /// The prime claim is useless and is replaced.
+    PrimeReplaced,
+    /// The complete volume is gone before the claim was bound to it.
+    VolumeGone,
+    /// The volume is handed over to the claim.
+    RebindInProgress,
+    /// The prime claim cannot be created.
+    ErrCreatingPrime,
+    /// The prime claim cannot be deleted.
+    ErrDeletingPrime,
+    /// A volume cannot be changed.
+    ErrChangingVolume,
+    /// A VolumeCloneSource cannot be created or deleted.
+    ErrChangingCloneSource,
     /// Bytes are on their way.
     TransferRunning,
     /// The controller itself failed.
@@ -108,6 +126,15 @@ impl Reason {
             Reason::CloneNotAllowed => "CloneNotAllowed",
             Reason::CloneNotProven => "CloneNotProven",
             Reason::VolumeInTheWay => "VolumeInTheWay",
+            Reason::NoProvisioner => "NoProvisioner",
+            Reason::PrimeInTheWay => "PrimeInTheWay",
+            Reason::PrimeReplaced => "PrimeReplaced",
+            Reason::VolumeGone => "VolumeGone",
+            Reason::RebindInProgress => "RebindInProgress",
+            Reason::ErrCreatingPrime => "ErrCreatingPrime",
+            Reason::ErrDeletingPrime => "ErrDeletingPrime",
+            Reason::ErrChangingVolume => "ErrChangingVolume",
+            Reason::ErrChangingCloneSource => "ErrChangingCloneSource",
             Reason::TransferRunning => "TransferRunning",
             Reason::ControllerFault => "ControllerFault",
             Reason::Queued => "Queued",

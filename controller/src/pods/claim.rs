@@ -4,11 +4,11 @@ use decant_shared::protocol::units::{parse_quantity, required_bytes};
 use serde_json::{Value, json};
 
 use crate::objects::annotations::{
-    APP, APP_VALUE, CLONE_REQUEST, CLONE_TYPE, CONTENT_TYPE, COPY, CREATED_FOR, POD_RESTARTS,
-    PREALLOCATION_REQUESTED, PRIORITY_CLASS, SERVICE_ACCOUNT, VOLUME_LIST,
+    APP, APP_VALUE, CLONE_REQUEST, CLONE_TYPE, CONTENT_TYPE, COPY, CREATED_FOR, DATA_SOURCE_NAMESPACE,
+    POD_RESTARTS, PREALLOCATION_REQUESTED, PRIORITY_CLASS, SERVICE_ACCOUNT, USE_POPULATOR, VOLUME_LIST,
 };
 use crate::objects::claim::VolumeMode;
-use crate::objects::{Claim, ClaimTemplate, DataVolume, Key, Volume};
+use crate::objects::{Claim, ClaimTemplate, DataVolume, Key, Kind, Volume, names};
 use crate::pods::inherited;
 use crate::pods::template::recommended;
 use crate::policy::Policy;
@@ -105,6 +105,26 @@ fn overhead(spec: &ClaimTemplate, policy: &Policy) -> decant_shared::protocol::u
 /// The claim of `dv` into which `source` is cloned.
 pub fn new_claim(dv: &DataVolume, source: &Key, spec: &ClaimTemplate, policy: &Policy) -> Value {
     claim(dv, spec, policy, [(CLONE_REQUEST, source.to_string()), (CLONE_TYPE, COPY.to_owned())])
+}
+
+/// The claim of `dv` that is filled before it is bound. Its VolumeCloneSource is in the namespace of `source`.
+pub fn populated_claim(dv: &DataVolume, source: &Key, spec: &ClaimTemplate, policy: &Policy) -> Value {
+    let meta = &dv.metadata;
+    let elsewhere = Some(source.namespace.clone()).filter(|namespace| *namespace != meta.namespace);
+    let purpose = [
+        (CLONE_TYPE, COPY.to_owned()),
+        (USE_POPULATOR, "true".to_owned()),
+        (DATA_SOURCE_NAMESPACE, elsewhere.unwrap_or_default()),
+    ];
+    let mut claim = claim(dv, spec, policy, purpose);
+    // Kubernetes before 1.24 knows only the first field.
+    for field in ["dataSource", "dataSourceRef"] {
+        claim["spec"][field] = json!({
+            "apiGroup": Kind::VolumeCloneSource.group(), "kind": Kind::VolumeCloneSource.name(),
+            "name": names::volume_clone_source(&meta.uid),
+        });
+    }
+    claim
 }
 
 /// The claim of `dv` for a volume that is reserved for it. Nothing is cloned into it.

@@ -62,6 +62,11 @@ impl MadePods {
         self.lock().get(clone).is_some_and(|pods| pods.uids.contains(pod))
     }
 
+    /// The prime claims that this process recently created for the claim `target`.
+    pub fn primes_of(&self, target: &Key) -> Vec<Uid> {
+        self.lock().get(target).map(|made| made.uids.clone()).unwrap_or_default()
+    }
+
     /// The provenance of `pod`, which has the role `role` in the clone into `claim` according to its seal.
     pub fn provenance(&self, role: Role, pod: &Meta, claim: &Meta, key: &TokenKey) -> Provenance {
         if claim.annotation(annotation(role)).is_some_and(|text| is_sealed(text, role, pod, claim, key)) {

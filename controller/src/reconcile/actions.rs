@@ -3,22 +3,24 @@
 use std::collections::BTreeMap;
 
 use crate::objects::annotations::{
-    CLONE_OF, CLONE_TYPE, COPY, DIGEST, INSTANCETYPE_LABELS, LEFT_SECS, POD_PHASE, POD_READY, POD_RESTARTS,
-    PRE_POPULATED, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, RATE_BYTES, REPLACED_PODS, RUNNING,
-    RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES, SOURCE_CONTAINER, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE,
-    SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES, TRANSFER_PHASE,
+    CLONE_ERROR, CLONE_OF, CLONE_PHASE, CLONE_TYPE, COPY, DIGEST, INSTANCETYPE_LABELS, LEFT_SECS, POD_PHASE,
+    POD_READY, POD_RESTARTS, POPULATOR_PROGRESS, PRE_POPULATED, PREALLOCATION_APPLIED,
+    PREALLOCATION_REQUESTED, RATE_BYTES, REPLACED_PODS, RUNNING, RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES,
+    SOURCE_CONTAINER, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TARGET_CONTAINER,
+    TOTAL_BYTES, TRANSFER_PHASE,
 };
 use crate::objects::{Claim, DataVolumePhase, Pod, PodPhase};
 use crate::pods::role::Role;
 use crate::pods::termination;
 use crate::pods::termination::TargetMessage;
-use crate::reconcile::observed::Observed;
+use crate::reconcile::observed::{Flow, Observed};
 use crate::reconcile::outcome::CloneOutcome;
+use crate::reconcile::rules::populated::has_changed_policy;
 use crate::reconcile::rules::running::pod_names;
+use crate::reconcile::status::population::clone_phase;
 use crate::reconcile::status::restarts;
 use crate::reconcile::status::running::RunningConditions;
-use crate::reconcile::step::SlotAction;
-use crate::reconcile::step::Step;
+use crate::reconcile::step::{PrimeFault, SlotAction, Step};
 
 /// An action in the cluster. Each can safely be repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +59,30 @@ pub enum Action {
     DeletePod(Role),
     /// Delete source pods of claims that are gone.
     DeleteOrphans,
+    /// Create the VolumeCloneSource that the claim of the DataVolume names.
+    MakeCloneSource,
+    /// Delete the VolumeCloneSource that was created for the DataVolume.
+    DeleteCloneSource,
+    /// Add or remove the finalizer of the population on the target claim.
+    HoldPopulation(bool),
+    /// Create the prime, and record it on the target claim.
+    MakePrime,
+    /// Record the prime on the target claim.
+    RecordPrime,
+    /// Delete the prime.
+    DeletePrime,
+    /// Record on the target claim the outcome of the clone into the prime, and the prime's volume.
+    RecordPopulation(CloneOutcome),
+    /// Remove from the target claim the records of a volume that is gone.
+    ForgetPopulation,
+    /// Let Kubernetes choose another node for the first consumer of the target claim.
+    ForgetNode,
+    /// Let the volume survive its prime.
+    RetainVolume,
+    /// Hand the volume over to the target claim.
+    HandOverVolume,
+    /// Give the volume its own reclaim policy back.
+    RestorePolicy,
 }
 
 /// The slot action of `step`: a clone that runs or is queued needs a slot; any other clone releases its slot.
@@ -81,7 +107,35 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
         Step::Adopt => actions.push(Action::AdoptClaim),
         Step::MakeClaim => {
             actions.extend(instancetype(seen).map(Action::Label));
+            if seen.flow == Flow::Populator {
+                actions.push(Action::MakeCloneSource);
+            }
             actions.push(Action::MakeClaim);
+        }
+        Step::MakePrime => actions.extend([Action::HoldPopulation(true), Action::MakePrime]),
+        Step::RecordPrime => actions.push(Action::RecordPrime),
+        Step::ReplacePrime(fault) => {
+            if *fault == PrimeFault::NodeRefused {
+                actions.push(Action::ForgetNode);
+            }
+            actions.push(Action::DeletePrime);
+        }
+        Step::PrimeDone => {
+            let clone = seen.population.as_ref().and_then(|population| population.clone.as_ref());
+            actions.extend(clone.and_then(|clone| clone.outcome.clone()).map(Action::RecordPopulation));
+        }
+        // In one round, because no watch reports volumes. The prime is deleted only if the volume survives it.
+        Step::RetainVolume => actions.extend([Action::RetainVolume, Action::DeletePrime]),
+        Step::ReleasePrime => actions.push(Action::DeletePrime),
+        Step::HandOver => actions.push(Action::HandOverVolume),
+        Step::RestorePolicy => {
+            actions.push(Action::RestorePolicy);
+            actions.push(Action::Annotate(complete()));
+        }
+        Step::VolumeGone => actions.push(Action::ForgetPopulation),
+        Step::MarkDone if seen.population.is_some() => {
+            actions.extend(digest(step, seen).map(Action::Tell));
+            actions.push(Action::Annotate(complete()));
         }
         Step::MakeKeptClaim => actions.push(Action::MakeKeptClaim),
         // The clone's own objects are removed first: after the claim changes, it is no longer recognized as a clone's.
@@ -196,8 +250,38 @@ fn digest(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<
     (dv.metadata.annotation(DIGEST) != digest.as_deref()).then(|| BTreeMap::from([(DIGEST, digest)]))
 }
 
+/// The annotations of a claim whose population is complete.
+fn complete() -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        (CLONE_OF, "true".to_owned()),
+        (CLONE_PHASE, DataVolumePhase::Succeeded.to_string()),
+        (POPULATOR_PROGRESS, "100.0%".to_owned()),
+    ])
+}
+
+/// Removes what a population leaves. A volume with a changed policy gets it back first, because it would otherwise
+/// survive without a claim. The target claim waits until the prime is being deleted, not until it is gone: users of the
+/// prime's namespace must not keep it.
+fn clean_up_population(seen: &Observed, actions: &mut Vec<Action>) {
+    let Some(population) = &seen.population else { return };
+    if population.volume.as_deref().is_some_and(has_changed_policy) {
+        actions.push(Action::RestorePolicy);
+    }
+    let prime = population.prime.ours().filter(|prime| !prime.metadata.is_deleting());
+    if prime.is_some() {
+        actions.push(Action::DeletePrime);
+    }
+    if population.own_source.is_some() {
+        actions.push(Action::DeleteCloneSource);
+    }
+    if seen.target.as_ref().is_some_and(|claim| claim.is_held_for_population()) {
+        actions.push(Action::HoldPopulation(false));
+    }
+}
+
 fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
     delete_pods(seen, actions);
+    clean_up_population(seen, actions);
     // The finalizer is removed only once the API server has accepted the deletion of the source pod, because it ensures
     // that the pod is not forgotten. The claim does not wait until the pod is gone.
     let held = seen.target.as_ref().is_some_and(|claim| claim.is_held());
@@ -242,6 +326,14 @@ fn replaced(seen: &Observed) -> BTreeMap<&'static str, String> {
 /// The annotations of the claim about its pods (docs/protocol.md section 3.11).
 fn told(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> BTreeMap<&'static str, String> {
     let mut told = BTreeMap::from([(POD_RESTARTS, restarts(seen).to_string())]);
+    if seen.population.is_some() {
+        told.insert(CLONE_TYPE, COPY.to_owned());
+        told.insert(CLONE_PHASE, clone_phase(step, seen).to_owned());
+        let error = pod_conditions.error().map(|condition| condition.message.clone());
+        if error.is_some() || seen.target_annotation(CLONE_ERROR).is_some() {
+            told.insert(CLONE_ERROR, error.unwrap_or_default());
+        }
+    }
     if let Some(pod) = &seen.target_pod {
         let ready = pod.container_status(TARGET_CONTAINER).is_some_and(|status| status.ready);
         told.insert(POD_READY, ready.to_string());

@@ -43,7 +43,7 @@ pub struct Decision {
 /// Decides what to do about one key.
 pub fn decide(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Decision {
     let step = rules::step(seen, now, policy);
-    let pod_conditions = RunningConditions::of(&step, seen, now);
+    let pod_conditions = conditions_of_pods(&step, seen, now, policy);
     let status = seen.data_volume.as_ref().and_then(|dv| {
         let new = if dv.metadata.is_deleting() {
             // A DataVolume that is being deleted reports only what prevents the deletion.
@@ -59,4 +59,19 @@ pub fn decide(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Decision
     let actions = actions::actions(&step, seen, &pod_conditions);
     let again = rules::again(&step, policy, seen);
     Decision { step, slot, actions, events, claim_events, status, again }
+}
+
+/// The conditions of the clone's pods. While a prime is filled, they are those of the clone into the prime.
+fn conditions_of_pods(
+    step: &Step,
+    seen: &Observed,
+    now: OffsetDateTime,
+    policy: &Policy,
+) -> RunningConditions {
+    let own = RunningConditions::of(step, seen, now);
+    let clone = seen.population.as_ref().and_then(|population| population.clone.as_deref());
+    match clone.filter(|_| *step == Step::Populating) {
+        Some(clone) => RunningConditions::of(&rules::step(clone, now, policy), clone, now).or(own),
+        None => own,
+    }
 }

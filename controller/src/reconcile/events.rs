@@ -3,11 +3,12 @@
 use decant_shared::process::panics::Panic;
 use serde_json::{Value, json};
 
-use crate::objects::annotations::{RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE};
+use crate::objects::annotations::{CLONE_ERROR, CLONE_PHASE, RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE};
 use crate::objects::data_volume::DataVolumeStatus;
 use crate::objects::{ConditionStatus, ConditionType, DataVolumePhase, Key, Kind, Meta, Reason};
 use crate::reconcile::last_error::LastError;
 use crate::reconcile::observed::Observed;
+use crate::reconcile::status::population::clone_phase;
 use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::Step;
 use crate::watch::unreadable::UnreadableObject;
@@ -112,6 +113,9 @@ pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditi
             .iter()
             .any(|name| claim.metadata.annotation(name) == Some(text))
     };
+    if seen.population.is_some() && seen.last_error.is_none() {
+        return about_population(step, seen, pod_conditions);
+    }
     let mut events = Vec::new();
     if *step == Step::MarkDone {
         events.push(normal(Reason::CloneSucceeded, "Clone Complete".to_owned()));
@@ -138,6 +142,43 @@ pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditi
             && said != Some(target.message.as_str())
     });
     news.map(|target| warning(target.reason.as_str(), &target.message)).into_iter().collect()
+}
+
+/// The events about a claim that is filled before it is bound: each change of what its clone does, and each problem.
+fn about_population(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> Vec<Event> {
+    let Some(claim) = seen.target.as_ref().filter(|claim| !claim.metadata.is_deleting()) else {
+        return Vec::new();
+    };
+    let mut events = Vec::new();
+    let phase = clone_phase(step, seen);
+    if seen.target_annotation(CLONE_PHASE) != Some(phase) {
+        let (source, target) = (seen.source_key(), claim.metadata.key());
+        match (phase, source) {
+            ("HostClone", Some(source)) => events.push(normal(
+                DataVolumePhase::CloneScheduled.as_str(),
+                format!("Cloning from {source} into {target} scheduled"),
+            )),
+            ("Rebind", _) => events.push(normal(
+                Reason::RebindInProgress,
+                format!("The clone is complete; its volume is handed over to PVC {target}"),
+            )),
+            ("Succeeded", _) if *step != Step::Done => {
+                events.push(normal(Reason::CloneSucceeded, "Clone Complete".to_owned()));
+                events.extend(seen.digest().map(|digest| {
+                    normal(Reason::CloneVerified, format!("Source and target hold the same: {digest}"))
+                }));
+                events.extend(seen.not_kept().map(|counts| {
+                    let text = format!("The target could not keep all attributes of all entries: {counts}");
+                    warning(Reason::AttributesNotKept, &text)
+                }));
+            }
+            _ => {}
+        }
+    }
+    let said = seen.target_annotation(CLONE_ERROR);
+    let error = pod_conditions.error().filter(|condition| said != Some(condition.message.as_str()));
+    events.extend(error.map(|condition| warning(condition.reason.as_str(), &condition.message)));
+    events
 }
 
 /// The event about an object that cannot be read.

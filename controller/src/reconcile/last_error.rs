@@ -60,6 +60,14 @@ pub enum FailedAction {
     },
     /// Deleting these pods.
     DeletePods(Vec<Key>),
+    /// Creating the prime claim.
+    MakePrime,
+    /// Deleting the prime claim.
+    DeletePrime,
+    /// Creating or deleting the VolumeCloneSource of a DataVolume.
+    ChangeCloneSource,
+    /// Changing the volume of this name.
+    ChangeVolume(String),
     /// Reading the objects that a decision needs.
     Look,
     /// Writing the DataVolume's status.
@@ -75,6 +83,10 @@ impl FailedAction {
             | FailedAction::ChangeClaim(_)
             | FailedAction::ChangeDataVolume
             | FailedAction::DeletePods(_)
+            | FailedAction::MakePrime
+            | FailedAction::DeletePrime
+            | FailedAction::ChangeCloneSource
+            | FailedAction::ChangeVolume(_)
             | FailedAction::Look
             | FailedAction::WriteStatus => None,
         }
@@ -82,7 +94,11 @@ impl FailedAction {
 }
 
 /// Every reason of a [`LastError`].
-const REASONS: [Reason; 9] = [
+const REASONS: [Reason; 13] = [
+    Reason::ErrCreatingPrime,
+    Reason::ErrDeletingPrime,
+    Reason::ErrChangingVolume,
+    Reason::ErrChangingCloneSource,
     Reason::ErrExceededQuota,
     Reason::ErrCreatingClaim,
     Reason::ErrChangingClaim,
@@ -106,7 +122,10 @@ impl LastError {
     /// The reason of the condition and the event.
     pub fn reason(&self) -> Reason {
         match self.failed_action {
-            FailedAction::MakeClaim | FailedAction::MakePod { .. } | FailedAction::MakeSecret { .. }
+            FailedAction::MakeClaim
+            | FailedAction::MakePrime
+            | FailedAction::MakePod { .. }
+            | FailedAction::MakeSecret { .. }
                 if self.error.exceeds_quota() =>
             {
                 Reason::ErrExceededQuota
@@ -117,6 +136,10 @@ impl LastError {
             FailedAction::MakePod { .. } => Reason::ErrStartingPod,
             FailedAction::MakeSecret { .. } => Reason::ErrCreatingSecret,
             FailedAction::DeletePods(_) => Reason::ErrDeletingPod,
+            FailedAction::MakePrime => Reason::ErrCreatingPrime,
+            FailedAction::DeletePrime => Reason::ErrDeletingPrime,
+            FailedAction::ChangeCloneSource => Reason::ErrChangingCloneSource,
+            FailedAction::ChangeVolume(_) => Reason::ErrChangingVolume,
             FailedAction::Look => Reason::ErrReadingObjects,
             FailedAction::WriteStatus => Reason::ErrWritingStatus,
         }
@@ -146,6 +169,12 @@ impl LastError {
                 let names: Vec<String> = pods.iter().map(ToString::to_string).collect();
                 format!("pod {} cannot be deleted: {error}", names.join(", "))
             }
+            FailedAction::MakePrime => format!("the temporary PVC of the clone cannot be created: {error}"),
+            FailedAction::DeletePrime => format!("the temporary PVC of the clone cannot be deleted: {error}"),
+            FailedAction::ChangeCloneSource => {
+                format!("the VolumeCloneSource of the DataVolume cannot be created or deleted: {error}")
+            }
+            FailedAction::ChangeVolume(name) => format!("volume {name} cannot be changed: {error}"),
             FailedAction::Look => format!("what the clone needs cannot be read: {error}"),
             FailedAction::WriteStatus => format!("the status of the DataVolume cannot be written: {error}"),
         };

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use crate::objects::annotations::{CLONE_OF, CLONE_REQUEST, CREATED_FOR, POPULATED_FOR, TARGET_CONTAINER};
 use crate::objects::clone_request::Invalid;
-use crate::objects::{Claim, DataVolume, Key, Pod, StorageClass, Uid};
+use crate::objects::{Claim, DataVolume, Key, Pod, StorageClass, Uid, Volume, VolumeCloneSource};
 use crate::pods::role::Role;
 use crate::pods::termination::{TargetMessage, target_message};
 use crate::progress::clone_progress::Progress;
 use crate::reconcile::last_error::{FailedAction, LastError};
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check::Permission;
+use crate::reconcile::population::record::PopulatedVolume;
 use crate::reconcile::reserved_volumes::Volumes;
 use crate::reconcile::step::Slot;
 
@@ -61,6 +62,99 @@ pub struct Observed {
     pub progress: Option<Progress>,
     /// The current failure, if it has lasted long enough to be reported.
     pub last_error: Option<LastError>,
+    /// How the target claim is filled, if it does not exist yet.
+    pub flow: Flow,
+    /// How the target claim is filled before it is bound, if it asks for that.
+    pub population: Option<Population>,
+    /// The claim that gets the volume of the target claim, if the target claim is a prime.
+    pub populates: Option<PopulatedClaim>,
+}
+
+/// How a DataVolume's claim is filled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Flow {
+    /// The clone writes to the claim, which is bound first.
+    #[default]
+    Direct,
+    /// The clone writes to a prime, whose volume is then handed over to the claim.
+    Populator,
+}
+
+/// A target PVC that is filled before it is bound, as observed.
+#[derive(Debug, Clone, Default)]
+pub struct Population {
+    /// The prime PVC.
+    pub prime: Prime,
+    /// The clone into the prime PVC, if the prime is this controller's.
+    pub clone: Option<Box<Observed>>,
+    /// The complete volume, as the controller recorded it on the target.
+    pub record: Option<PopulatedVolume>,
+    /// The volume of `record`, or the one that the target is bound to; `None` if it is gone.
+    pub volume: Option<Arc<Volume>>,
+    /// How the target's class creates volumes.
+    pub provisioner: Provisioner,
+    /// The VolumeCloneSource that the controller created for the DataVolume of the target.
+    pub own_source: Option<Arc<VolumeCloneSource>>,
+    /// The settings of the data source, as annotations of a PVC.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+/// The PVC with the name of the prime.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Prime {
+    /// There is none.
+    #[default]
+    Missing,
+    /// This controller created it.
+    Ours {
+        /// The PVC.
+        claim: Arc<Claim>,
+        /// Whether the target records it.
+        is_recorded: bool,
+    },
+    /// This controller has no record of creating it.
+    Foreign(Arc<Claim>),
+}
+
+impl Prime {
+    /// The PVC, whether or not this controller created it.
+    pub fn claim(&self) -> Option<&Arc<Claim>> {
+        match self {
+            Prime::Missing => None,
+            Prime::Ours { claim, .. } | Prime::Foreign(claim) => Some(claim),
+        }
+    }
+
+    /// The PVC that this controller created.
+    pub fn ours(&self) -> Option<&Arc<Claim>> {
+        match self {
+            Prime::Ours { claim, .. } => Some(claim),
+            Prime::Missing | Prime::Foreign(_) => None,
+        }
+    }
+}
+
+/// How the storage class of a target creates volumes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Provisioner {
+    /// Not determined, because it does not matter now.
+    #[default]
+    Unseen,
+    /// A CSI driver, which leaves PVCs with a data source of another controller alone.
+    Csi,
+    /// None that this works with; the text describes what is missing and what to do.
+    Unusable(String),
+}
+
+/// The target of a prime PVC.
+#[derive(Debug, Clone)]
+pub struct PopulatedClaim {
+    /// Namespace and name.
+    pub key: Key,
+    /// The target.
+    pub claim: Arc<Claim>,
+    /// The DataVolume that controls it.
+    pub data_volume: Option<Arc<DataVolume>>,
 }
 
 /// Where the data comes from.
@@ -159,6 +253,9 @@ impl Observed {
     /// The UID under which the source reports its progress (docs/protocol.md section 1.4, `OWNER_UID`).
     pub fn owner_uid(&self) -> Option<Uid> {
         let claim = self.target.as_ref()?;
+        if let Some(populated) = &self.populates {
+            return Some(populated.claim.metadata.uid.clone());
+        }
         if let Some(dv) = &self.data_volume {
             return Some(dv.metadata.uid.clone());
         }

@@ -15,11 +15,12 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::api::cluster::{ApiError, Cluster, Part};
 use crate::objects::annotations::{
-    CLONE_REQUEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE,
+    CLONE_REQUEST, LEFT_SECS, POPULATOR_PROGRESS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE,
 };
-use crate::objects::data_volume::DataVolumeStatus;
-use crate::objects::{DECODE_LIMIT_BYTES, DataVolume, Key, Kind, Meta, Object, decode_within};
+use crate::objects::data_volume::{DataVolumeStatus, ReportedProgress};
+use crate::objects::{Claim, DECODE_LIMIT_BYTES, Key, Kind, Meta, Object, decode_within};
 use crate::policy::Policy;
+use crate::progress::clone_progress::Progress;
 use crate::progress::poller::Pollers;
 use crate::progress::write_budget::{WriteBudget, Writes};
 use crate::reconcile::act::Executor;
@@ -27,7 +28,7 @@ use crate::reconcile::actions::Action;
 use crate::reconcile::decide::Decision;
 use crate::reconcile::events::Event;
 use crate::reconcile::last_error::{Failed, FailedAction, LastError, LastErrors};
-use crate::reconcile::observe::Observer;
+use crate::reconcile::observe::{Look, Observer};
 use crate::reconcile::observed::Observed;
 use crate::reconcile::status::conditions::{with_fault, with_last_error};
 use crate::reconcile::status::{may_wait, status_patch, with_times};
@@ -142,8 +143,7 @@ impl Reconciler {
             }
             return Ok(Some(self.wait_for(key, &odd, is_news)));
         }
-        let last_error = self.last_errors().told(key);
-        let mut seen = self.observer.observe(key, &self.pollers.readings, last_error).map_err(looking)?;
+        let mut seen = self.observe(key)?;
         // An object that became unreadable during the observation seemed to be gone.
         if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.observer.stores) {
             return Ok(Some(self.wait_for(key, &odd, is_news)));
@@ -165,7 +165,17 @@ impl Reconciler {
         }
         let later = self.tell(key, &seen, &report, now)?;
         self.last_errors().written(key);
+        // The round of a prime is the cause of most that its target reports.
+        if let Some(populated) = &seen.populates {
+            self.queue.add(populated.key.clone(), Duration::ZERO);
+        }
         Ok(later.into_iter().chain(again).min())
+    }
+
+    fn observe(&self, key: &Key) -> Result<Observed, LastError> {
+        let last_errors = |key: &Key| self.last_errors().told(key);
+        let look = Look { readings: &self.pollers.readings, last_errors: &last_errors };
+        self.observer.observe(key, &look).map_err(looking)
     }
 
     /// The decision about `seen`, once the scheduler agrees with it and, before a pod is created, the permission is
@@ -249,7 +259,8 @@ impl Reconciler {
     /// Reports a missing permission and does nothing else, because a clone without permission must not reveal the state
     /// of another namespace. Returns whether the permission is missing.
     fn deny(&self, key: &Key, now: OffsetDateTime) -> Result<bool, LastError> {
-        let seen = self.observer.observe(key, &self.pollers.readings, None).map_err(looking)?;
+        let look = Look { readings: &self.pollers.readings, last_errors: &|_| None };
+        let seen = self.observer.observe(key, &look).map_err(looking)?;
         let decision = decide::decide(&seen, now, &self.policy);
         let is_denied = matches!(decision.step, Step::Denied(_));
         if is_denied {
@@ -275,8 +286,9 @@ impl Reconciler {
         if let Some(dv) = stores.data_volumes.get(key) {
             return Some((Kind::DataVolume, dv.metadata.clone()));
         }
-        let claim =
-            stores.claims.get(key).filter(|claim| claim.metadata.annotation(CLONE_REQUEST).is_some())?;
+        let is_clone =
+            |claim: &Claim| claim.metadata.annotation(CLONE_REQUEST).is_some() || claim.populator().is_some();
+        let claim = stores.claims.get(key).filter(|claim| is_clone(claim))?;
         Some((Kind::PersistentVolumeClaim, claim.metadata.clone()))
     }
 
@@ -338,7 +350,9 @@ impl Reconciler {
     fn follow_progress(&self, key: &Key, seen: &Observed, step: &Step) {
         if !step.is_running() {
             self.pollers.readings.forget(key);
-            self.budget.forget(key);
+            if *step != Step::Populating {
+                self.budget.forget(key);
+            }
         } else if *step == Step::Copying
             && let (Some(pod), Some(uid)) = (&seen.source_pod, seen.owner_uid())
             && self.pollers.readings.follow(key, pod, &uid)
@@ -361,14 +375,19 @@ impl Reconciler {
         decision: &Decision,
         now: OffsetDateTime,
     ) -> Result<Option<Duration>, LastError> {
-        let (Some(dv), Some(new)) = (&seen.data_volume, &decision.status) else { return Ok(None) };
+        let (Some(dv), Some(new)) = (&seen.data_volume, &decision.status) else {
+            return Ok(self.tell_progress_of_claim(key, seen, &decision.step));
+        };
         if dv.status == *new {
             return Ok(None);
         }
         if may_wait(&dv.status, new) {
             match self.budget.ask(key, Instant::now()) {
                 Err(wait) => return Ok(Some(wait)),
-                Ok(Writes::Both) => self.write_annotations(seen, dv),
+                Ok(Writes::Both) => {
+                    self.write_progress(Kind::DataVolume, &dv.metadata, seen);
+                    self.write_populator_progress(seen);
+                }
                 Ok(Writes::One) => {}
             }
         }
@@ -394,9 +413,48 @@ impl Reconciler {
         }
     }
 
+    /// Writes the progress of a claim that is filled before it is bound, and has no DataVolume. Returns when to retry a
+    /// write that was deferred.
+    fn tell_progress_of_claim(&self, key: &Key, seen: &Observed, step: &Step) -> Option<Duration> {
+        let progress = seen.progress.as_ref().filter(|_| *step == Step::Populating)?;
+        let text = populator_progress(seen, progress);
+        if seen.population.is_none() || seen.target_annotation(POPULATOR_PROGRESS) == Some(&text) {
+            return None;
+        }
+        match self.budget.ask(key, Instant::now()) {
+            Err(wait) => Some(wait),
+            Ok(Writes::One) => {
+                self.write_populator_progress(seen);
+                None
+            }
+            Ok(Writes::Both) => {
+                self.write_populator_progress(seen);
+                if let Some(claim) = &seen.target {
+                    self.write_progress(Kind::PersistentVolumeClaim, &claim.metadata, seen);
+                }
+                None
+            }
+        }
+    }
+
+    /// Writes CDI's annotation about the progress of a claim that is filled before it is bound.
+    fn write_populator_progress(&self, seen: &Observed) {
+        let (Some(claim), Some(progress)) = (&seen.target, &seen.progress) else { return };
+        if seen.population.is_none() {
+            return;
+        }
+        let patch = json!({ "metadata": {
+            "uid": claim.metadata.uid, "annotations": { POPULATOR_PROGRESS: populator_progress(seen, progress) },
+        } });
+        let key = claim.metadata.key();
+        if let Err(e) = self.cluster.patch(Kind::PersistentVolumeClaim, &key, Part::Whole, &patch) {
+            log::debug!("{key}: progress annotation: {e}");
+        }
+    }
+
     /// Writes the progress annotations, which are for programs; people read the Running condition. Best effort, like
     /// all progress.
-    fn write_annotations(&self, seen: &Observed, dv: &DataVolume) {
+    fn write_progress(&self, kind: Kind, about: &Meta, seen: &Observed) {
         let Some(progress) = &seen.progress else { return };
         let numbers = [
             (SENT_BYTES, progress.sent_bytes),
@@ -410,8 +468,8 @@ impl Reconciler {
             .collect();
         annotations.insert(TRANSFER_PHASE, json!(progress.phase.map(Phase::name)));
         let patch = json!({ "metadata": { "annotations": annotations } });
-        if let Err(e) = self.cluster.patch(Kind::DataVolume, &dv.metadata.key(), Part::Whole, &patch) {
-            log::debug!("{}: progress annotations: {e}", dv.metadata.key());
+        if let Err(e) = self.cluster.patch(kind, &about.key(), Part::Whole, &patch) {
+            log::debug!("{}: progress annotations: {e}", about.key());
         }
     }
 
@@ -445,6 +503,13 @@ struct Acted {
 struct FailedRound {
     action: FailedAction,
     is_conflict: bool,
+}
+
+/// The progress of a claim that is filled before it is bound, as CDI writes it. It does not fall; the creation of a
+/// prime resets it.
+fn populator_progress(seen: &Observed, progress: &Progress) -> String {
+    let earlier = seen.target_annotation(POPULATOR_PROGRESS).unwrap_or_default();
+    ReportedProgress::from(earlier).raised_to(Some(progress.percent)).as_str().to_owned()
 }
 
 /// An observation that failed.

@@ -114,6 +114,49 @@ pub enum Step {
     TidyUp,
     /// Nothing is left to do.
     Done,
+    /// The claim cannot be filled before it is bound: its class creates no volumes, or would bind it empty.
+    NoProvisioner(String),
+    /// A claim with the name of the prime belongs to another owner.
+    PrimeInTheWay(String),
+    /// The prime has to be created.
+    MakePrime,
+    /// The prime has to be recorded on the claim.
+    RecordPrime,
+    /// The clone into the prime is not complete; the prime's own rounds drive it.
+    Populating,
+    /// The prime is useless and is replaced.
+    ReplacePrime(PrimeFault),
+    /// The prime is being deleted, and exists as long as a pod uses it.
+    PrimeLeaving,
+    /// The prime is complete, and its outcome has to be recorded on the claim.
+    PrimeDone,
+    /// The volume has to survive its prime.
+    RetainVolume,
+    /// The prime has to be deleted, so that no pod uses the volume when the claim gets it.
+    ReleasePrime,
+    /// The volume has to be handed over to the claim.
+    HandOver,
+    /// Kubernetes has yet to bind the claim to its volume.
+    AwaitBinding,
+    /// The volume has to get its reclaim policy back.
+    RestorePolicy,
+    /// The complete volume is gone before the claim was bound to it: the clone starts over.
+    VolumeGone,
+}
+
+/// Why a prime is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrimeFault {
+    /// This controller has no record of creating it.
+    Unproven,
+    /// It lost its volume.
+    Lost,
+    /// The source is in another namespace now.
+    OtherNamespace,
+    /// The first consumer of the claim is on another node now.
+    OtherNode,
+    /// No volume can be created on the node of the first consumer; Kubernetes has to choose another node.
+    NodeRefused,
 }
 
 impl Step {

@@ -146,6 +146,7 @@ fn build_reconciler(
             pki: Arc::clone(pki),
             made,
             drivers: Drivers::default(),
+            policy: Arc::clone(&policy),
         },
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), known.wake)),
         queue: known.queue,

@@ -7,7 +7,10 @@ use serde::Deserialize;
 
 use crate::objects::annotations::CLONE_REQUEST;
 use crate::objects::clone_request::{Wanted, wanted};
-use crate::objects::{Claim, DataSource, DataVolume, Key, Meta, Object, Pod, decode};
+use crate::objects::{
+    Claim, CloneSource, DataSource, DataVolume, Key, Meta, Object, Pod, PopulatorKind, PopulatorRef,
+    VolumeCloneSource, decode,
+};
 use crate::pods::identity::PodIdentity;
 use crate::token::key::TokenKey;
 
@@ -28,6 +31,10 @@ pub enum IndexKey {
     Through(Key),
     /// It belongs to the clone of this key.
     Of(Key),
+    /// This object fills it before it is bound.
+    FilledBy(PopulatorRef),
+    /// Its volume is handed over to the claim of this key.
+    Populates(Key),
 }
 
 /// An object of which only the metadata is read.
@@ -164,6 +171,10 @@ pub struct Stores {
     pub pods: Store<Pod>,
     /// All DataSources.
     pub data_sources: Store<DataSource>,
+    /// All CloneSources.
+    pub clone_sources: Store<CloneSource>,
+    /// All VolumeCloneSources.
+    pub volume_clone_sources: Store<VolumeCloneSource>,
 }
 
 impl Stores {
@@ -174,6 +185,8 @@ impl Stores {
             claims: Store::default(),
             pods: Store::guarded(move |pod| PodIdentity::of(pod, &key).is_some()),
             data_sources: Store::default(),
+            clone_sources: Store::default(),
+            volume_clone_sources: Store::default(),
         }
     }
 
@@ -182,7 +195,24 @@ impl Stores {
         let link = IndexKey::From(source.clone());
         let mut keys: BTreeSet<Key> = self.data_volumes.pointing_to(&link).into_iter().collect();
         keys.extend(self.claims.pointing_to(&link));
+        for (kind, sources) in [
+            (PopulatorKind::CloneSource, self.clone_sources.pointing_to(&link)),
+            (PopulatorKind::VolumeCloneSource, self.volume_clone_sources.pointing_to(&link)),
+        ] {
+            keys.extend(sources.into_iter().flat_map(|key| self.filled_by(kind, key)));
+        }
         keys
+    }
+
+    /// Keys of the claims that the object `key` fills.
+    pub fn filled_by(&self, kind: PopulatorKind, key: Key) -> Vec<Key> {
+        self.claims.pointing_to(&IndexKey::FilledBy(PopulatorRef { kind, key }))
+    }
+
+    /// The claims that say that their volume is for the claim `target`.
+    pub fn claims_that_populate(&self, target: &Key) -> Vec<Arc<Claim>> {
+        let keys = self.claims.pointing_to(&IndexKey::Populates(target.clone()));
+        keys.iter().filter_map(|key| self.claims.get(key)).collect()
     }
 
     /// The pods of the clone `key`.
@@ -212,7 +242,40 @@ impl StoreObject for Claim {
     }
 
     fn indexed_by(&self) -> Option<IndexKey> {
+        if let Some(target) = self.populates() {
+            return Some(IndexKey::Populates(target));
+        }
+        if let Some(populator) = self.populator() {
+            return Some(IndexKey::FilledBy(populator));
+        }
         self.metadata.annotation(CLONE_REQUEST)?.parse().ok().map(IndexKey::From)
+    }
+}
+
+impl StoreObject for CloneSource {
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+
+    fn indexed_by(&self) -> Option<IndexKey> {
+        source_of(self.request().ok()?.wanted)
+    }
+}
+
+impl StoreObject for VolumeCloneSource {
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+
+    fn indexed_by(&self) -> Option<IndexKey> {
+        source_of(self.request().ok()?.wanted)
+    }
+}
+
+fn source_of(wanted: Wanted) -> Option<IndexKey> {
+    match wanted {
+        Wanted::Claim(key) => Some(IndexKey::From(key)),
+        Wanted::DataSource(_) | Wanted::NotOurs(_) => None,
     }
 }
 

@@ -166,7 +166,14 @@ impl Unreadables {
 }
 
 /// The kinds that are watched.
-pub const KINDS: [Kind; 4] = [Kind::DataVolume, Kind::PersistentVolumeClaim, Kind::Pod, Kind::DataSource];
+pub const KINDS: [Kind; 6] = [
+    Kind::DataVolume,
+    Kind::PersistentVolumeClaim,
+    Kind::Pod,
+    Kind::DataSource,
+    Kind::CloneSource,
+    Kind::VolumeCloneSource,
+];
 /// The length of the chain of DataSources that is followed.
 const CHAIN: usize = 3;
 
@@ -187,6 +194,14 @@ fn needed(key: &Key, stores: &Stores) -> Vec<(Kind, Key)> {
             .and_then(|claim| claim.metadata.annotation(CLONE_REQUEST)?.parse().ok())
             .map(Wanted::Claim),
     };
+    if let Some(claim) = &claim {
+        let target = claim.populates();
+        let filled = target.as_ref().and_then(|key| stores.claims.get(key));
+        for claim in [Some(claim), filled.as_ref()].into_iter().flatten() {
+            needed.extend(claim.populator().map(|populator| (populator.kind.kind(), populator.key)));
+        }
+        needed.extend(target.map(|key| (Kind::PersistentVolumeClaim, key)));
+    }
     for _ in 0..CHAIN {
         match next.take() {
             Some(Wanted::DataSource(at)) => {

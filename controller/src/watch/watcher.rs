@@ -13,7 +13,7 @@ use crate::api::cluster::{ApiError, Cluster, ListParams, Watch, WatchEvent};
 use crate::api::listing;
 use crate::api::listing::PAGE_OBJECTS;
 use crate::objects::annotations::{APP, APP_VALUE};
-use crate::objects::{DECODE_LIMIT_BYTES, Key, Kind, Object, Unreadable, decode_within};
+use crate::objects::{DECODE_LIMIT_BYTES, Key, Kind, Object, PopulatorKind, Unreadable, decode_within};
 use crate::watch::backoff::Backoff;
 use crate::watch::store::{IndexKey, Store, StoreObject, Stores};
 use crate::watch::unreadable::{ObjectIdentity, Unreadables};
@@ -56,7 +56,13 @@ impl Watches {
         watches
             .spawn("watch-claims", Kind::PersistentVolumeClaim, &context, params.clone(), |s| &s.claims)?;
         watches.spawn("watch-pods", Kind::Pod, &context, ours, |s| &s.pods)?;
-        watches.spawn("watch-datasources", Kind::DataSource, &context, params, |s| &s.data_sources)?;
+        watches
+            .spawn("watch-datasources", Kind::DataSource, &context, params.clone(), |s| &s.data_sources)?;
+        watches
+            .spawn("watch-clonesources", Kind::CloneSource, &context, params.clone(), |s| &s.clone_sources)?;
+        watches.spawn("watch-vclonesources", Kind::VolumeCloneSource, &context, params, |s| {
+            &s.volume_clone_sources
+        })?;
         Ok(watches)
     }
 
@@ -255,8 +261,19 @@ impl<T: StoreObject> Watcher<T> {
             Kind::DataSource => {
                 keys.extend(self.context.stores.data_volumes.pointing_to(&IndexKey::Through(key.clone())));
             }
+            Kind::CloneSource => {
+                keys.extend(self.context.stores.filled_by(PopulatorKind::CloneSource, key.clone()));
+            }
+            Kind::VolumeCloneSource => {
+                keys.extend(self.context.stores.filled_by(PopulatorKind::VolumeCloneSource, key.clone()));
+            }
             _ => {
                 keys.insert(key.clone());
+                // The prime and its target.
+                keys.extend(links.filter_map(|link| match link {
+                    IndexKey::Populates(target) => Some(target),
+                    _ => None,
+                }));
                 keys.extend(self.context.stores.clones_of(key));
             }
         }

@@ -326,6 +326,7 @@ fn reconcile(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
             pki: Arc::clone(&PKI),
             made: Arc::clone(&made),
             drivers: Drivers::default(),
+            policy: Arc::clone(&policy),
         },
         executor: Executor::new(
             as_cluster,

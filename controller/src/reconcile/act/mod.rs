@@ -2,6 +2,7 @@
 //! the next controller finishes the work.
 
 pub(crate) mod keys;
+mod population;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -27,7 +28,7 @@ use crate::policy::Policy;
 use crate::reconcile::act::keys::Keyed;
 use crate::reconcile::actions::Action;
 use crate::reconcile::last_error::{FailedAction, LastError};
-use crate::reconcile::observed::Observed;
+use crate::reconcile::observed::{Flow, Observed};
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
 use crate::reconcile::scheduling::{CloneScheduler, SlotRequest};
@@ -156,7 +157,7 @@ impl Executor {
             Action::Annotate(annotations) => {
                 self.patch_claim(seen, members(json!({ "annotations": annotations })))
             }
-            Action::Hold(hold) => self.hold(seen, *hold),
+            Action::Hold(hold) => self.set_finalizer(seen, CLONE_SOURCE_FINALIZER, *hold),
             Action::MakePod(role) => {
                 let pod = self.make_pod(*role, seen, now)?;
                 made.extend(pod.map(|pod| (*role, pod)));
@@ -185,6 +186,21 @@ impl Executor {
                 let results: Vec<_> = orphans.map(|pod| self.delete(&pod.metadata)).collect();
                 results.into_iter().collect()
             }
+            Action::MakeCloneSource => self.make_clone_source(seen),
+            Action::DeleteCloneSource => self.delete_clone_source(seen),
+            Action::HoldPopulation(hold) => self.hold_population(seen, *hold),
+            Action::MakePrime => self.make_prime(seen),
+            Action::RecordPrime => {
+                let prime = seen.population.as_ref().and_then(|population| population.prime.ours());
+                prime.map_or(Ok(()), |prime| self.record_prime(seen, prime))
+            }
+            Action::DeletePrime => self.delete_prime(seen),
+            Action::RecordPopulation(outcome) => self.record_population(seen, outcome),
+            Action::ForgetPopulation => self.forget_population(seen),
+            Action::ForgetNode => self.forget_node(seen),
+            Action::RetainVolume => self.retain_volume(seen),
+            Action::HandOverVolume => self.hand_over_volume(seen),
+            Action::RestorePolicy => self.restore_policy(seen),
         }
     }
 
@@ -193,7 +209,10 @@ impl Executor {
             return Ok(());
         };
         let spec = claim::claim_spec(dv, source, &self.policy).map_err(impossible)?;
-        let claim = claim::new_claim(dv, key, &spec, &self.policy);
+        let claim = match seen.flow {
+            Flow::Direct => claim::new_claim(dv, key, &spec, &self.policy),
+            Flow::Populator => claim::populated_claim(dv, key, &spec, &self.policy),
+        };
         created(self.cluster.create(Kind::PersistentVolumeClaim, &claim)).map(drop)
     }
 
@@ -208,6 +227,10 @@ impl Executor {
 
     fn keep_token(&self, seen: &Observed) -> Result<(), ApiError> {
         let Some(Permission::ExtendToken(token)) = &seen.permission else { return Ok(()) };
+        // The round of the target writes it.
+        if seen.populates.is_some() {
+            return Ok(());
+        }
         let metadata = json!({ "annotations": { EXTENDED_TOKEN: token } });
         match &seen.data_volume {
             Some(_) => self.patch_data_volume(seen, &metadata),
@@ -235,7 +258,7 @@ impl Executor {
 
     /// Adds or removes the finalizer. A patch replaces the list as a whole, so the claim is read again, and the patch
     /// requires the version that was read.
-    fn hold(&self, seen: &Observed, hold: bool) -> Result<(), ApiError> {
+    fn set_finalizer(&self, seen: &Observed, finalizer: &str, is_wanted: bool) -> Result<(), ApiError> {
         let Some(claim) = &seen.target else { return Ok(()) };
         let key = claim.metadata.key();
         let now: Claim = match self.cluster.get(Kind::PersistentVolumeClaim, &key) {
@@ -248,9 +271,9 @@ impl Executor {
         }
         let mut finalizers = now.metadata.finalizers;
         let before = finalizers.len();
-        finalizers.retain(|name| name != CLONE_SOURCE_FINALIZER);
-        if hold {
-            finalizers.push(CLONE_SOURCE_FINALIZER.to_owned());
+        finalizers.retain(|name| name != finalizer);
+        if is_wanted {
+            finalizers.push(finalizer.to_owned());
         }
         if finalizers.len() == before {
             return Ok(());
@@ -392,7 +415,22 @@ fn failed_action(action: &Action, seen: &Observed) -> FailedAction {
         | Action::Record(_)
         | Action::RecordPod(_)
         | Action::Annotate(_)
-        | Action::Hold(_) => FailedAction::ChangeClaim(claim()),
+        | Action::Hold(_)
+        | Action::HoldPopulation(_)
+        | Action::RecordPrime
+        | Action::RecordPopulation(_)
+        | Action::ForgetPopulation
+        | Action::ForgetNode => FailedAction::ChangeClaim(claim()),
+        Action::MakePrime => FailedAction::MakePrime,
+        Action::DeletePrime => FailedAction::DeletePrime,
+        Action::MakeCloneSource | Action::DeleteCloneSource => FailedAction::ChangeCloneSource,
+        Action::RetainVolume | Action::HandOverVolume | Action::RestorePolicy => FailedAction::ChangeVolume(
+            seen.population
+                .as_ref()
+                .and_then(|population| population.volume.as_ref())
+                .map(|volume| volume.metadata.name.clone())
+                .unwrap_or_default(),
+        ),
         Action::KeepToken if seen.data_volume.is_none() => FailedAction::ChangeClaim(claim()),
         Action::KeepToken | Action::Label(_) | Action::SayPrePopulated | Action::Tell(_) => {
             FailedAction::ChangeDataVolume

@@ -14,6 +14,8 @@ const ANSWER_LIFE_SECS: u64 = 60;
 #[derive(Debug, Default)]
 pub struct Drivers {
     known: Mutex<HashMap<String, DriverAnswer>>,
+    /// Whether the API server keeps the data sources of claims, and when that was determined.
+    data_sources: Mutex<Option<(bool, Instant)>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +25,17 @@ struct DriverAnswer {
 }
 
 impl Drivers {
+    /// Whether the API server keeps the data sources of claims, if that was determined recently.
+    pub(super) fn keeps_data_sources(&self) -> Option<bool> {
+        let known = *self.data_sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let (kept, asked) = known?;
+        (asked.elapsed() < Duration::from_secs(ANSWER_LIFE_SECS)).then_some(kept)
+    }
+
+    pub(super) fn note_data_sources(&self, kept: bool) {
+        *self.data_sources.lock().unwrap_or_else(PoisonError::into_inner) = Some((kept, Instant::now()));
+    }
+
     /// Whether there is a CSIDriver with the name of `provisioner`. If the controller may not read CSIDrivers, it
     /// counts as one: then nothing is reported that CDI's clients could misunderstand.
     pub(super) fn has(

@@ -2,6 +2,7 @@
 //! not watched. Observing changes nothing in the cluster or in the scheduler.
 
 pub mod drivers;
+mod population;
 pub(crate) mod uses;
 pub(crate) mod volumes;
 
@@ -23,9 +24,11 @@ use crate::pods::identity::PodIdentity;
 use crate::pods::made;
 use crate::pods::made::MadePods;
 use crate::pods::role::Role;
+use crate::policy::Policy;
 use crate::progress::poller::Readings;
 use crate::reconcile::last_error::LastError;
 use crate::reconcile::observe::drivers::Drivers;
+use crate::reconcile::observe::population::PopulatorOrigin;
 use crate::reconcile::observe::uses::uses;
 use crate::reconcile::observe::volumes::volumes;
 use crate::reconcile::observed::{Observed, Origin};
@@ -59,26 +62,40 @@ pub struct Observer {
     pub made: Arc<MadePods>,
     /// The CSI drivers of the cluster.
     pub drivers: Drivers,
+    /// The settings of the operator.
+    pub policy: Arc<Policy>,
+}
+
+/// What a round knows besides the objects of the cluster.
+pub struct Look<'a> {
+    /// The progress of the clones that run.
+    pub readings: &'a Readings,
+    /// The current failure of a key.
+    pub last_errors: &'a dyn Fn(&Key) -> Option<LastError>,
 }
 
 impl Observer {
-    /// Everything about `key`. `last_error` is the failure of the last round.
-    pub fn observe(
-        &self,
-        key: &Key,
-        readings: &Readings,
-        last_error: Option<LastError>,
-    ) -> Result<Observed, ApiError> {
+    /// Everything about `key`.
+    pub fn observe(&self, key: &Key, look: &Look<'_>) -> Result<Observed, ApiError> {
         let mut seen = Observed {
             data_volume: self.stores.data_volumes.get(key),
             target: self.stores.claims.get(key),
-            progress: readings.get(key),
+            progress: look.readings.get(key),
             authority: self.pki.authority(),
-            last_error,
+            last_error: (look.last_errors)(key),
             ..Observed::default()
         };
-        seen.outcome = seen.target.as_ref().and_then(|claim| CloneOutcome::of(&claim.metadata, &self.keys));
-        seen.origin = self.origin(&seen);
+        let mut settings = Vec::new();
+        if let Some(prime) = seen.target.clone().filter(|claim| claim.populates().is_some()) {
+            // A DataVolume of this name did not create it.
+            seen.data_volume = None;
+            self.prime_view(&prime, &mut seen);
+        } else {
+            seen.outcome =
+                seen.target.as_ref().and_then(|claim| CloneOutcome::of(&claim.metadata, &self.keys));
+            let found = self.target_origin(seen.data_volume.as_ref(), seen.target.as_ref());
+            (seen.origin, settings) = (found.origin, found.settings);
+        }
         self.pods(key, &mut seen);
         seen.makes_pause = !self.made.may_make(key, Instant::now());
         if let Some(source) = seen.source_key() {
@@ -98,7 +115,15 @@ impl Observer {
             self.users_before_pods(key, &mut seen)?;
         }
         seen.class = self.class(&seen)?;
-        seen.is_filled_unbound = self.is_filled_unbound(&seen)?;
+        seen.population = self.population(&seen, settings, look)?;
+        if let Some(clone) = seen.population.as_ref().and_then(|population| population.clone.as_ref()) {
+            seen.progress.clone_from(&clone.progress);
+        }
+        if seen.target.is_none() {
+            seen.flow = self.flow(&seen)?;
+        } else if seen.population.is_none() {
+            seen.is_filled_unbound = self.is_filled_unbound(&seen)?;
+        }
         Ok(seen)
     }
 
@@ -143,12 +168,25 @@ impl Observer {
         }
     }
 
-    fn origin(&self, seen: &Observed) -> Origin {
-        let Some(dv) = &seen.data_volume else {
+    /// Where the data of the DataVolume comes from or, without a DataVolume, of the claim.
+    fn target_origin(
+        &self,
+        data_volume: Option<&Arc<DataVolume>>,
+        target: Option<&Arc<Claim>>,
+    ) -> PopulatorOrigin {
+        let Some(dv) = data_volume else {
+            let Some(claim) = target else { return Origin::None.into() };
+            if let Some(populator) = claim.populator() {
+                return self.populator_origin(claim, &populator);
+            }
             // A claim may request a clone without a DataVolume.
-            let request = seen.target_annotation(CLONE_REQUEST).and_then(|text| text.parse().ok());
-            return request.map_or(Origin::None, Origin::Claim);
+            let request = claim.metadata.annotation(CLONE_REQUEST).and_then(|text| text.parse().ok());
+            return request.map_or(Origin::None, Origin::Claim).into();
         };
+        self.origin(dv).into()
+    }
+
+    fn origin(&self, dv: &DataVolume) -> Origin {
         match clone_request::wanted(dv) {
             Ok(Wanted::NotOurs(kind)) => Origin::NotOurs(kind),
             Err(e) => Origin::Invalid(e),
@@ -216,14 +254,7 @@ impl Observer {
 
     fn class(&self, seen: &Observed) -> Result<Option<Arc<StorageClass>>, ApiError> {
         let Some(claim) = seen.target.as_ref().filter(|claim| !claim.is_bound()) else { return Ok(None) };
-        let Some(name) = claim.spec.storage_class_name.as_deref().filter(|name| !name.is_empty()) else {
-            return Ok(None);
-        };
-        match self.cluster.get(Kind::StorageClass, &Key::new("", name)) {
-            Ok(object) => Ok(objects::decode(object).ok().map(Arc::new)),
-            Err(e) if e.is_not_found() => Ok(None),
-            Err(e) => Err(e),
-        }
+        self.class_named(claim.spec.storage_class_name.as_deref().unwrap_or_default())
     }
 
     /// Whether CDI would fill the target before it is bound: on classes of CSI drivers, unless the DataVolume says
@@ -269,12 +300,17 @@ fn truth(text: &str) -> Option<bool> {
 
 /// The request for permission of `seen`, if its source is known.
 fn ask<'a>(key: &'a Key, seen: &'a Observed) -> Option<Ask<'a>> {
-    let (target, target_kind) = match (&seen.data_volume, &seen.target) {
+    // The clone into a prime is made for its target.
+    let (key, data_volume, claim) = match &seen.populates {
+        Some(populated) => (&populated.key, &populated.data_volume, Some(&populated.claim)),
+        None => (key, &seen.data_volume, seen.target.as_ref()),
+    };
+    let (target, target_kind) = match (data_volume, claim) {
         (Some(dv), _) => (&dv.metadata, TargetKind::DataVolume),
         (None, Some(claim)) => (&claim.metadata, TargetKind::Claim),
         (None, None) => return None,
     };
-    let wanted = seen.data_volume.as_ref().and_then(|dv| clone_request::wanted(dv).ok());
+    let wanted = data_volume.as_ref().and_then(|dv| clone_request::wanted(dv).ok());
     let source = seen.source.as_ref().map(|source| &source.metadata);
     Some(Ask {
         source: seen.source_key()?,
@@ -301,7 +337,8 @@ fn elsewhere(wanted: &Wanted, namespace: &str) -> Option<Key> {
 /// Whether the clone of `seen` is not complete.
 fn is_open(seen: &Observed) -> bool {
     let asks = seen.target_annotation(CLONE_REQUEST).is_some() && !seen.is_populated();
-    asks && seen.target_is_ours() && !seen.is_marked_done() && seen.outcome.is_none()
+    let is_filled_by_prime = seen.target.as_ref().is_some_and(|claim| claim.populator().is_some());
+    asks && !is_filled_by_prime && seen.target_is_ours() && !seen.is_marked_done() && seen.outcome.is_none()
 }
 
 /// Whether the clone of `seen` still needs a pod.

@@ -2,6 +2,7 @@
 
 pub(crate) mod before_claim;
 pub(crate) mod kept;
+pub(crate) mod populated;
 pub(crate) mod running;
 
 use std::time::Duration;
@@ -21,6 +22,9 @@ use crate::reconcile::step::Step;
 pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Step {
     if let Some(step) = leaving(seen) {
         return step;
+    }
+    if let (Some(claim), Some(population)) = (&seen.target, &seen.population) {
+        return populated::step(seen, claim, population, now, policy);
     }
     if let Origin::NotOurs(kind) = &seen.origin {
         return kept::of_any_source(seen, policy).unwrap_or_else(|| Step::NotOurs(kind.clone()));
@@ -62,7 +66,7 @@ fn leaving(seen: &Observed) -> Option<Step> {
     if !(dv_leaves || claim_leaves && seen.target_is_ours()) {
         return None;
     }
-    let held = seen.target.as_ref().is_some_and(|claim| claim.is_held());
+    let held = seen.target.as_ref().is_some_and(|claim| claim.is_held() || claim.is_held_for_population());
     let left = seen.source_pod.is_some() || seen.target_pod.is_some() || !seen.orphans.is_empty() || held;
     if left {
         return Some(Step::CleanUp);
@@ -80,7 +84,13 @@ pub(super) fn again(step: &Step, policy: &Policy, seen: &Observed) -> Option<Dur
         Step::NoSource(_) if matches!(seen.permission, Some(Permission::Token(_))) => Some(every.wait * 30),
         // No watch reports volumes.
         Step::NoSource(_) | Step::NotOurs(_) if seen.volumes != Volumes::NotAsked => Some(every.wait * 15),
-        Step::VolumeInTheWay(_) => Some(every.wait * 5),
+        Step::VolumeInTheWay(_) | Step::PrimeInTheWay(_) | Step::NoProvisioner(_) | Step::Populating => {
+            Some(every.wait * 5)
+        }
+        // No watch reports volumes.
+        Step::PrimeLeaving | Step::AwaitBinding | Step::VolumeGone | Step::ReplacePrime(_) => {
+            Some(every.wait)
+        }
         // A claim can be enlarged without an event that names this key.
         Step::Unfit(_) | Step::Incompatible(_) | Step::WaitForConsumer | Step::WaitForVolume => {
             Some(every.wait * 5)

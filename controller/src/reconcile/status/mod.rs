@@ -2,6 +2,7 @@
 
 pub mod conditions;
 pub mod phase;
+pub(crate) mod population;
 pub mod progress;
 pub mod running;
 
@@ -49,7 +50,9 @@ pub fn restarts(seen: &Observed) -> i64 {
     };
     let number = |name| seen.target_annotation(name).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
     let now = count(&seen.source_pod, SOURCE_CONTAINER).max(count(&seen.target_pod, TARGET_CONTAINER));
-    now.saturating_add(number(REPLACED_PODS)).max(number(POD_RESTARTS))
+    let of_clone =
+        seen.population.as_ref().and_then(|population| population.clone.as_deref()).map_or(0, restarts);
+    now.saturating_add(number(REPLACED_PODS)).max(number(POD_RESTARTS)).max(of_clone)
 }
 
 /// Puts the times into the conditions: an unchanged condition keeps its time.

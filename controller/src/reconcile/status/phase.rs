@@ -4,6 +4,7 @@ use crate::objects::{ClaimPhase, DataVolumePhase, PodPhase};
 use crate::policy::Policy;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::rules::running::waits_for_consumer;
+use crate::reconcile::status::population;
 use crate::reconcile::step::Step;
 
 /// The phase (docs/protocol.md section 4.7, column "Direct flow").
@@ -18,6 +19,9 @@ pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> DataVolume
             _ => DataVolumePhase::Unset,
         };
     };
+    if let Some(population) = &seen.population {
+        return population::phase(step, &claim.status.phase, population);
+    }
     let target_runs = seen.target_pod.as_ref().is_some_and(|pod| pod.status.phase == PodPhase::Running);
     let is_complete = matches!(
         step,

@@ -16,7 +16,8 @@ pub(super) fn progress(step: &Step, phase: &DataVolumePhase, seen: &Observed) ->
     };
     let old = &dv.status;
     if has_succeeded {
-        let was_cloned = seen.target_annotation(CLONE_REQUEST).is_some() && *step != Step::Adopted;
+        let was_cloned = (seen.target_annotation(CLONE_REQUEST).is_some() || seen.population.is_some())
+            && *step != Step::Adopted;
         // What CDI completed without this flow stays as CDI left it.
         let was_complete = old.phase == DataVolumePhase::Succeeded && !old.progress.is_empty();
         return match (was_cloned, was_complete) {
@@ -26,8 +27,12 @@ pub(super) fn progress(step: &Step, phase: &DataVolumePhase, seen: &Observed) ->
         };
     }
     // The progress of an earlier claim of this name does not count.
-    let is_same_clone =
-        matches!(old.phase, DataVolumePhase::CloneInProgress | DataVolumePhase::CloneScheduled);
+    let is_same_clone = matches!(
+        old.phase,
+        DataVolumePhase::CloneInProgress
+            | DataVolumePhase::CloneScheduled
+            | DataVolumePhase::RebindInProgress
+    );
     let earlier = if is_same_clone { old.progress.clone() } else { ReportedProgress::default() };
     earlier.raised_to(seen.progress.as_ref().map(|progress| progress.percent))
 }

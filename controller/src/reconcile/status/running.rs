@@ -13,7 +13,7 @@ use crate::pods::role::Role;
 use crate::pods::termination::last_end;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::step::Slot;
-use crate::reconcile::step::Step;
+use crate::reconcile::step::{PrimeFault, Step};
 
 /// The message of every failure because the target is too small (docs/protocol.md section 4.7).
 const TOO_SMALL: &str = "DataVolume too small to contain image";
@@ -108,6 +108,25 @@ impl RunningConditions {
         pod_conditions
     }
 
+    /// These conditions, completed by `other` where nothing is known.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            target: self.target.or(other.target),
+            source: self.source.or(other.source),
+            clone: other.clone.or(self.clone),
+        }
+    }
+
+    /// What prevents the clone from running: a condition that not every clone has for a while.
+    pub fn error(&self) -> Option<&RunningCondition> {
+        let all = [&self.clone, &self.target, &self.source].into_iter().flatten();
+        let is_error = |condition: &&RunningCondition| {
+            !condition.runs() && !is_usual(&condition.reason) && !Reason::Queued.is(&condition.reason)
+        };
+        all.filter(|condition| !condition.message.is_empty()).find(is_error)
+    }
+
     /// Whether both pods run, so that data can be transferred.
     fn both_run(&self) -> bool {
         [&self.target, &self.source]
@@ -180,9 +199,56 @@ fn waiting(step: &Step, seen: &Observed) -> Option<RunningCondition> {
             Reason::CloneWithoutSource,
             format!("The source pvc {} doesn't exist", key.name),
         ),
-        Step::Done | Step::TidyUp | Step::MarkDone => RunningCondition::no(Reason::Completed, CLONE_COMPLETE),
+        Step::NoProvisioner(why) => RunningCondition::no(Reason::NoProvisioner, why.clone()),
+        Step::PrimeInTheWay(why) => RunningCondition::no(Reason::PrimeInTheWay, why.clone()),
+        Step::ReplacePrime(fault) => RunningCondition::no(Reason::PrimeReplaced, prime_fault(*fault)),
+        Step::VolumeGone => RunningCondition::no(Reason::VolumeGone, VOLUME_GONE),
+        Step::Invalid(why) if seen.population.is_some() => {
+            RunningCondition::no(Reason::ErrClaimNotValid, why.clone())
+        }
+        Step::Unresolved(why) if seen.population.is_some() => {
+            RunningCondition::no(Reason::CloneWithoutSource, why.clone())
+        }
+        Step::NotOurs(kind) if seen.population.is_some() => RunningCondition::no(
+            Reason::SourceNotSupported,
+            format!("Decant clones PVCs; it does not clone a {kind}"),
+        ),
+        Step::PrimeDone
+        | Step::RetainVolume
+        | Step::ReleasePrime
+        | Step::PrimeLeaving
+        | Step::HandOver
+        | Step::AwaitBinding
+            if seen.population.as_ref().is_some_and(|population| population.record.is_some()) =>
+        {
+            RunningCondition::no(Reason::RebindInProgress, "")
+        }
+        Step::Done | Step::TidyUp | Step::MarkDone | Step::RestorePolicy => {
+            RunningCondition::no(Reason::Completed, CLONE_COMPLETE)
+        }
         _ => return None,
     })
+}
+
+/// The message about a complete volume that was deleted, or taken by another claim, before the claim was bound to it.
+const VOLUME_GONE: &str = "the complete volume was deleted or taken by another claim before this PVC was bound to it; the clone \
+    starts over";
+
+/// Why a prime is replaced, for people.
+fn prime_fault(fault: PrimeFault) -> &'static str {
+    match fault {
+        PrimeFault::Unproven => {
+            "the temporary PVC of the clone has no record of this controller, so its content is not trusted; it is created again"
+        }
+        PrimeFault::Lost => "the temporary PVC of the clone lost its volume; the clone starts over",
+        PrimeFault::OtherNamespace => "the source is in another namespace now; the clone starts over there",
+        PrimeFault::OtherNode => {
+            "the first consumer moved to another node before the volume was created; the volume is created there"
+        }
+        PrimeFault::NodeRefused => {
+            "no volume can be created on the node of the first consumer; Kubernetes chooses another node"
+        }
+    }
 }
 
 /// The running condition of the container `name`.

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use crate::objects::annotations::ALLOW_CLONE_TO;
-use crate::objects::{Key, Uid};
+use crate::objects::{Key, PopulatorRef, Uid};
 use crate::token::asker::Asker;
 use crate::token::grant::TokenRefusal;
 use crate::token::key::TokenKey;
@@ -191,6 +191,15 @@ pub(crate) fn denial_through(data_source: &Key, target_namespace: &str) -> Strin
          no PVC. Either have a user who may create datavolumes/source in the namespace of that PVC make or change this \
          DataVolume, with the admission webhook installed, or have the owner annotate that PVC with \
          {ALLOW_CLONE_TO}={target_namespace}"
+    )
+}
+
+/// The denial of a clone through an object of another namespace that fills a claim. The message is the same whether the
+/// object exists or not.
+pub(crate) fn denial_through_populator(populator: &PopulatorRef, target_namespace: &str) -> String {
+    format!(
+        "Nothing allows cloning what {populator} refers to into namespace {target_namespace}, or it refers to no PVC. Have the owner \
+         annotate that PVC with {ALLOW_CLONE_TO}={target_namespace}, or use a CloneSource in the namespace of this PVC"
     )
 }
 

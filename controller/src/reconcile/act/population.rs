@@ -1,0 +1,167 @@
+//! The calls that fill a claim before it is bound (docs/protocol.md section 7.6). Each can be repeated, and each that
+//! concerns a volume requires the version of the volume that was observed.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::api::cluster::{ApiError, Part};
+use crate::objects;
+use crate::objects::annotations::{
+    DIGEST, LEFT_SECS, NOT_KEPT, OUTCOME, OWNED_BY_DATA_VOLUME, POD_PHASE, POPULATED_VOLUME,
+    POPULATOR_FINALIZER, POPULATOR_PROGRESS, PRIME, RATE_BYTES, RECLAIM_POLICY, SELECTED_NODE, SENT_BYTES,
+    TOTAL_BYTES, TRANSFER_PHASE,
+};
+use crate::objects::{Claim, Key, Kind, Volume, names};
+use crate::pods::claim;
+use crate::reconcile::act::{Executor, created, impossible, members};
+use crate::reconcile::observed::{Observed, Population};
+use crate::reconcile::outcome::CloneOutcome;
+use crate::reconcile::population::prime::{self, Purpose};
+use crate::reconcile::population::record::{PopulatedVolume, prime_annotation};
+use crate::reconcile::rules::populated::RETAIN;
+
+impl Executor {
+    /// Creates the VolumeCloneSource that the claim of the DataVolume names. It is in the namespace of the source.
+    pub(super) fn make_clone_source(&self, seen: &Observed) -> Result<(), ApiError> {
+        let (Some(dv), Some(source)) = (&seen.data_volume, seen.source_key()) else { return Ok(()) };
+        let meta = &dv.metadata;
+        let mut metadata = members(json!({
+            "name": names::volume_clone_source(&meta.uid), "namespace": source.namespace,
+            // In another namespace it cannot have an owner; the annotation tells whose it is.
+            "annotations": { OWNED_BY_DATA_VOLUME: meta.key().to_string() },
+        }));
+        if source.namespace == meta.namespace {
+            metadata.insert("ownerReferences".to_owned(), json!([claim::owner(dv)]));
+        }
+        let preallocation = dv.spec.preallocation.unwrap_or(self.policy.preallocation);
+        let mut spec = members(json!({
+            "source": { "kind": Kind::PersistentVolumeClaim.name(), "name": source.name },
+            "preallocation": preallocation,
+        }));
+        if !dv.spec.priority_class_name.is_empty() {
+            spec.insert("priorityClassName".to_owned(), dv.spec.priority_class_name.as_str().into());
+        }
+        let object = json!({
+            "apiVersion": Kind::VolumeCloneSource.api_version(), "kind": Kind::VolumeCloneSource.name(),
+            "metadata": metadata, "spec": spec,
+        });
+        created(self.cluster.create(Kind::VolumeCloneSource, &object)).map(drop)
+    }
+
+    pub(super) fn delete_clone_source(&self, seen: &Observed) -> Result<(), ApiError> {
+        let own = seen.population.as_ref().and_then(|population| population.own_source.as_ref());
+        let Some(own) = own else { return Ok(()) };
+        self.cluster.delete(Kind::VolumeCloneSource, &own.metadata.key(), &own.metadata.uid, None)
+    }
+
+    pub(super) fn hold_population(&self, seen: &Observed, hold: bool) -> Result<(), ApiError> {
+        self.set_finalizer(seen, POPULATOR_FINALIZER, hold)
+    }
+
+    /// Creates the prime and records it on the target. If this process ends between the two calls, the next controller
+    /// replaces the prime, which is still empty.
+    pub(super) fn make_prime(&self, seen: &Observed) -> Result<(), ApiError> {
+        let (Some(target), Some(source), Some(population)) =
+            (&seen.target, seen.source_key(), &seen.population)
+        else {
+            return Ok(());
+        };
+        let purpose = Purpose { target, source, settings: &population.settings };
+        let kind = target.populator().map_or(Kind::CloneSource, |populator| populator.kind.kind());
+        let object = prime::object(&purpose, kind);
+        let Some(object) = created(self.cluster.create(Kind::PersistentVolumeClaim, &object))? else {
+            // The next observation shows whose it is.
+            return Ok(());
+        };
+        let prime: Claim = objects::decode(object).map_err(impossible)?;
+        self.made.note(&target.metadata.key(), &prime.metadata.uid, Instant::now());
+        self.record_prime(seen, &prime)
+    }
+
+    pub(super) fn record_prime(&self, seen: &Observed, prime: &Claim) -> Result<(), ApiError> {
+        let Some(target) = &seen.target else { return Ok(()) };
+        let record = prime_annotation(&target.metadata, &prime.metadata.uid, &self.seal);
+        // What an earlier clone reported, or another PVC whose annotations were copied, does not apply to this one.
+        let annotations = json!({
+            PRIME: record, POPULATOR_PROGRESS: "N/A", DIGEST: null, NOT_KEPT: null, SENT_BYTES: null, TOTAL_BYTES: null,
+            RATE_BYTES: null, LEFT_SECS: null, TRANSFER_PHASE: null,
+        });
+        self.patch_claim(seen, members(json!({ "annotations": annotations })))
+    }
+
+    pub(super) fn delete_prime(&self, seen: &Observed) -> Result<(), ApiError> {
+        let prime = seen.population.as_ref().and_then(|population| population.prime.claim());
+        let Some(prime) = prime.filter(|prime| !prime.metadata.is_deleting()) else { return Ok(()) };
+        self.cluster.delete(Kind::PersistentVolumeClaim, &prime.metadata.key(), &prime.metadata.uid, None)
+    }
+
+    /// Records on the target the outcome of the clone and the volume that holds it, in one call.
+    pub(super) fn record_population(&self, seen: &Observed, outcome: &CloneOutcome) -> Result<(), ApiError> {
+        let prime = seen.population.as_ref().and_then(|population| population.prime.ours());
+        let (Some(target), Some(prime)) = (&seen.target, prime) else { return Ok(()) };
+        let volume =
+            PopulatedVolume { name: prime.spec.volume_name.clone(), prime: prime.metadata.uid.clone() };
+        let mut annotations = outcome.annotations(&target.metadata, &self.seal);
+        annotations.extend(volume.annotation(&target.metadata, &self.seal));
+        self.patch_claim(seen, members(json!({ "annotations": annotations })))
+    }
+
+    pub(super) fn forget_population(&self, seen: &Observed) -> Result<(), ApiError> {
+        let annotations = json!({
+            PRIME: null, POPULATED_VOLUME: null, OUTCOME: null, DIGEST: null, NOT_KEPT: null, POD_PHASE: null,
+        });
+        self.patch_claim(seen, members(json!({ "annotations": annotations })))
+    }
+
+    pub(super) fn forget_node(&self, seen: &Observed) -> Result<(), ApiError> {
+        self.patch_claim(seen, members(json!({ "annotations": { SELECTED_NODE: null } })))
+    }
+
+    pub(super) fn retain_volume(&self, seen: &Observed) -> Result<(), ApiError> {
+        self.patch_volume(seen, |volume, _| {
+            let policy = &volume.spec.persistent_volume_reclaim_policy;
+            let earlier = volume.metadata.annotation(RECLAIM_POLICY).unwrap_or(policy);
+            json!({
+                "metadata": { "annotations": { RECLAIM_POLICY: earlier } },
+                "spec": { "persistentVolumeReclaimPolicy": RETAIN },
+            })
+        })
+    }
+
+    pub(super) fn hand_over_volume(&self, seen: &Observed) -> Result<(), ApiError> {
+        self.patch_volume(seen, |_, target| {
+            let meta = &target.metadata;
+            json!({ "spec": { "claimRef": {
+                "apiVersion": "v1", "kind": Kind::PersistentVolumeClaim.name(), "namespace": meta.namespace,
+                "name": meta.name, "uid": meta.uid, "resourceVersion": null,
+            } } })
+        })
+    }
+
+    pub(super) fn restore_policy(&self, seen: &Observed) -> Result<(), ApiError> {
+        self.patch_volume(seen, |volume, _| {
+            let mut patch = json!({ "metadata": { "annotations": { RECLAIM_POLICY: null } } });
+            // Another text was not written by this controller; then the volume stays as it is.
+            if let Some(policy @ ("Delete" | "Retain" | "Recycle")) =
+                volume.metadata.annotation(RECLAIM_POLICY)
+            {
+                patch["spec"] = json!({ "persistentVolumeReclaimPolicy": policy });
+            }
+            patch
+        })
+    }
+
+    fn patch_volume(
+        &self,
+        seen: &Observed,
+        patch: impl FnOnce(&Volume, &Claim) -> Value,
+    ) -> Result<(), ApiError> {
+        let Some(Population { volume: Some(volume), .. }) = &seen.population else { return Ok(()) };
+        let Some(target) = &seen.target else { return Ok(()) };
+        let mut patch = patch(volume, target);
+        patch["metadata"]["resourceVersion"] = volume.metadata.resource_version.as_str().into();
+        let key = Key::new("", &volume.metadata.name);
+        self.cluster.patch(Kind::PersistentVolume, &key, Part::Whole, &patch).map(drop)
+    }
+}

@@ -1,0 +1,285 @@
+//! Observes claims that are filled before they are bound, and their primes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::api::cluster::ApiError;
+use crate::objects;
+use crate::objects::annotations::{CREATED_FOR, OWNED_BY_DATA_VOLUME, USE_POPULATOR};
+use crate::objects::clone_request::{Invalid, Wanted};
+use crate::objects::clone_source::PopulationRequest;
+use crate::objects::{
+    Claim, ClaimTemplate, DataVolume, Key, Kind, PopulatorKind, PopulatorRef, StorageClass, Uid, Volume,
+};
+use crate::objects::{VolumeCloneSource, names};
+use crate::pods::claim;
+use crate::reconcile::observe::{Look, Observer, truth};
+use crate::reconcile::observed::{Flow, Observed, Origin, PopulatedClaim, Population, Prime, Provisioner};
+use crate::reconcile::outcome::CloneOutcome;
+use crate::reconcile::permission::check;
+use crate::reconcile::population::prime;
+use crate::reconcile::population::prime::Purpose;
+use crate::reconcile::population::record::{PopulatedVolume, records_prime};
+use crate::reconcile::rules::populated::is_complete;
+
+/// The provisioner of classes that create no volumes.
+const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
+
+/// Where the data of a claim with a data source comes from.
+pub(super) struct PopulatorOrigin {
+    pub(super) origin: Origin,
+    pub(super) settings: Vec<(&'static str, String)>,
+}
+
+impl From<Origin> for PopulatorOrigin {
+    fn from(origin: Origin) -> Self {
+        Self { origin, settings: Vec::new() }
+    }
+}
+
+impl Observer {
+    /// Where the data of `claim` comes from, according to its data source.
+    pub(super) fn populator_origin(&self, claim: &Claim, populator: &PopulatorRef) -> PopulatorOrigin {
+        let is_elsewhere = populator.key.namespace != claim.metadata.namespace;
+        if is_elsewhere && populator.kind == PopulatorKind::CloneSource {
+            return Origin::Invalid(Invalid {
+                field: "spec.dataSourceRef.namespace",
+                message: format!(
+                    "the PVC names a CloneSource in namespace {}. Create the CloneSource in the namespace of the PVC; its field \
+                     spec.source.namespace may name another namespace",
+                    populator.key.namespace
+                ),
+            })
+            .into();
+        }
+        let request = match populator.kind {
+            PopulatorKind::CloneSource => {
+                self.stores.clone_sources.get(&populator.key).map(|source| source.request())
+            }
+            PopulatorKind::VolumeCloneSource => {
+                self.stores.volume_clone_sources.get(&populator.key).map(|source| source.request())
+            }
+        };
+        // What is wrong with an object of another namespace stays secret.
+        let withheld =
+            || Origin::Withheld(check::denial_through_populator(populator, &claim.metadata.namespace)).into();
+        match request {
+            Some(Ok(PopulationRequest { wanted: Wanted::Claim(key), settings })) => {
+                PopulatorOrigin { origin: Origin::Claim(key), settings }
+            }
+            _ if is_elsewhere => withheld(),
+            None => Origin::Unresolved(format!("{populator} doesn't exist")).into(),
+            Some(Err(invalid)) => Origin::Invalid(Invalid {
+                field: invalid.field,
+                message: format!("{populator}: {}", invalid.message),
+            })
+            .into(),
+            Some(Ok(PopulationRequest {
+                wanted: Wanted::NotOurs(kind) | Wanted::DataSource(Key { name: kind, .. }),
+                ..
+            })) => Origin::NotOurs(kind).into(),
+        }
+    }
+
+    /// Everything about the population of the target claim in `seen`, whose source is known.
+    pub(super) fn population(
+        &self,
+        seen: &Observed,
+        settings: Vec<(&'static str, String)>,
+        look: &Look<'_>,
+    ) -> Result<Option<Population>, ApiError> {
+        let Some(claim) = seen.target.as_ref() else { return Ok(None) };
+        let Some(populator) = claim.populator().filter(|_| seen.target_is_ours()) else { return Ok(None) };
+        let mut population =
+            Population { settings, own_source: self.own_source(claim, &populator), ..Population::default() };
+        if is_complete(seen, claim) {
+            return Ok(Some(population));
+        }
+        population.record = PopulatedVolume::of(&claim.metadata, &self.keys);
+        population.prime = self.prime(claim, seen);
+        if let Some(prime) = population.prime.ours() {
+            let key = prime.metadata.key();
+            population.clone = Some(Box::new(self.observe(&key, look)?));
+        }
+        if let Some(record) = &population.record {
+            population.volume = self.volume(&record.name)?;
+        }
+        if matches!(population.prime, Prime::Missing) && population.record.is_none() && !claim.is_bound() {
+            population.provisioner = self.provisioner(claim)?;
+        }
+        Ok(Some(population))
+    }
+
+    /// The claim with the name of the prime: in the namespace of the source or, if that changed or is not known any
+    /// more, where the target's records lead.
+    fn prime(&self, target: &Claim, seen: &Observed) -> Prime {
+        let name = names::prime(&target.metadata.uid);
+        let by_source = seen.source_key().map(|source| Key::new(&source.namespace, &name));
+        let known = self.made.primes_of(&target.metadata.key());
+        let mut candidates: Vec<Arc<Claim>> = self.stores.claims_that_populate(&target.metadata.key());
+        candidates.extend(by_source.and_then(|key| self.stores.claims.get(&key)));
+        let ours = candidates.iter().find(|prime| {
+            prime.metadata.name == name && records_prime(&target.metadata, &prime.metadata.uid, &self.keys)
+        });
+        if let Some(claim) = ours {
+            return Prime::Ours { claim: Arc::clone(claim), is_recorded: true };
+        }
+        let remembered = candidates.iter().find(|prime| known.contains(&prime.metadata.uid));
+        if let Some(claim) = remembered {
+            return Prime::Ours { claim: Arc::clone(claim), is_recorded: false };
+        }
+        let in_the_way = candidates.into_iter().find(|prime| {
+            prime.metadata.name == name
+                && seen.source_key().is_some_and(|source| source.namespace == prime.metadata.namespace)
+        });
+        in_the_way.map_or(Prime::Missing, Prime::Foreign)
+    }
+
+    /// The VolumeCloneSource that this controller created for the DataVolume of `claim`.
+    fn own_source(&self, claim: &Claim, populator: &PopulatorRef) -> Option<Arc<VolumeCloneSource>> {
+        let made_for = claim.metadata.annotation(CREATED_FOR)?;
+        if populator.kind != PopulatorKind::VolumeCloneSource
+            || populator.key.name != names::volume_clone_source(&Uid::from(made_for))
+        {
+            return None;
+        }
+        let source = self.stores.volume_clone_sources.get(&populator.key)?;
+        let owner = claim.metadata.key().to_string();
+        (source.metadata.annotation(OWNED_BY_DATA_VOLUME) == Some(&owner)).then_some(source)
+    }
+
+    fn volume(&self, name: &str) -> Result<Option<Arc<Volume>>, ApiError> {
+        match self.cluster.get(Kind::PersistentVolume, &Key::new("", name)) {
+            Ok(object) => Ok(objects::decode(object).ok().map(Arc::new)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// How the class of `claim` creates volumes.
+    fn provisioner(&self, claim: &Claim) -> Result<Provisioner, ApiError> {
+        let Some(name) = claim.spec.storage_class_name.as_deref() else {
+            return Ok(Provisioner::Unusable(
+                "the PVC has no storage class, and the cluster has no default class; name a class of a CSI driver".to_owned(),
+            ));
+        };
+        let Some(class) = self.class_named(name)? else {
+            return Ok(Provisioner::Unusable(format!(
+                "there is no StorageClass {name:?}; create it, or create the PVC again with another class"
+            )));
+        };
+        if class.provisioner == NO_PROVISIONER {
+            return Ok(Provisioner::Unusable(format!(
+                "StorageClass {name:?} creates no volumes ({NO_PROVISIONER}); a PVC can be filled before it is bound only if a CSI \
+                 driver creates its volume. Use another class, or clone with a DataVolume"
+            )));
+        }
+        if !self.drivers.has(&*self.cluster, &class.provisioner, Instant::now())? {
+            return Ok(Provisioner::Unusable(format!(
+                "the provisioner {:?} of StorageClass {name:?} has no CSIDriver object, so it may ignore the data source and bind the \
+                 PVC to an empty volume. Use a class of a CSI driver, or clone with a DataVolume",
+                class.provisioner
+            )));
+        }
+        Ok(Provisioner::Csi)
+    }
+
+    pub(super) fn class_named(&self, name: &str) -> Result<Option<Arc<StorageClass>>, ApiError> {
+        if name.is_empty() {
+            return Ok(None);
+        }
+        match self.cluster.get(Kind::StorageClass, &Key::new("", name)) {
+            Ok(object) => Ok(objects::decode(object).ok().map(Arc::new)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The target of the prime `claim`, if this controller created the prime for it.
+    pub(super) fn target_of(&self, claim: &Claim) -> Option<PopulatedClaim> {
+        let key = claim.populates()?;
+        let target = self.stores.claims.get(&key)?;
+        let is_named = claim.metadata.name == names::prime(&target.metadata.uid);
+        let is_ours = records_prime(&target.metadata, &claim.metadata.uid, &self.keys);
+        // Before it is recorded, it must not be filled.
+        (is_named && is_ours && !target.metadata.is_deleting()).then(|| PopulatedClaim {
+            data_volume: self
+                .stores
+                .data_volumes
+                .get(&key)
+                .filter(|dv| target.metadata.is_controlled_by(&dv.metadata.uid)),
+            key,
+            claim: target,
+        })
+    }
+
+    /// The view of the prime `claim` with which its clone works, and where its data comes from.
+    pub(super) fn prime_view(&self, claim: &Arc<Claim>, seen: &mut Observed) {
+        seen.outcome = CloneOutcome::of(&claim.metadata, &self.keys);
+        seen.populates = self.target_of(claim);
+        let has_outcome = seen.outcome.is_some();
+        let Some(populated) = &seen.populates else {
+            seen.target = Some(Arc::new(prime::view(claim, None, has_outcome)));
+            return;
+        };
+        let found = self.target_origin(populated.data_volume.as_ref(), Some(&populated.claim));
+        seen.origin = found.origin;
+        let nowhere = Key::new(&claim.metadata.namespace, "");
+        let source = seen.source_key().unwrap_or(&nowhere);
+        let purpose = Purpose { target: &populated.claim, source, settings: &found.settings };
+        seen.target = Some(Arc::new(prime::view(claim, Some(purpose), has_outcome)));
+    }
+
+    /// How the claim of the DataVolume in `seen` will be filled.
+    pub(super) fn flow(&self, seen: &Observed) -> Result<Flow, ApiError> {
+        let (Some(dv), Some(source)) = (&seen.data_volume, &seen.source) else { return Ok(Flow::Direct) };
+        let wish = dv.metadata.annotation(USE_POPULATOR).and_then(truth);
+        if wish == Some(false) {
+            return Ok(Flow::Direct);
+        }
+        let Ok(spec) = claim::claim_spec(dv, source, &self.policy) else { return Ok(Flow::Direct) };
+        let class = match spec.storage_class_name.as_deref() {
+            Some(name) => self.class_named(name)?,
+            None => self.default_class()?,
+        };
+        let Some(class) = class else { return Ok(Flow::Direct) };
+        let is_csi = class.provisioner != NO_PROVISIONER
+            && self.drivers.has(&*self.cluster, &class.provisioner, Instant::now())?;
+        if is_csi && self.keeps_data_sources(dv, &spec)? { Ok(Flow::Populator) } else { Ok(Flow::Direct) }
+    }
+
+    /// The class of claims that name none: as in Kubernetes, the newest one with the mark.
+    fn default_class(&self) -> Result<Option<Arc<StorageClass>>, ApiError> {
+        let mut classes: Vec<StorageClass> = Vec::new();
+        let params = crate::api::cluster::ListParams::default();
+        crate::api::listing::list(&*self.cluster, Kind::StorageClass, &params, |item| {
+            classes.extend(objects::decode::<StorageClass>(&item).ok().filter(StorageClass::is_default));
+        })?;
+        Ok(classes.into_iter().max_by_key(|class| class.metadata.creation_timestamp.clone()).map(Arc::new))
+    }
+
+    /// Whether the API server keeps the data source of a claim. Kubernetes before 1.24 drops it unless the feature gate
+    /// AnyVolumeDataSource is on, and the claim would then be bound to an empty volume. Nothing is created.
+    fn keeps_data_sources(&self, dv: &DataVolume, spec: &ClaimTemplate) -> Result<bool, ApiError> {
+        if let Some(known) = self.drivers.keeps_data_sources() {
+            return Ok(known);
+        }
+        let source = Key::new(&dv.metadata.namespace, "probe");
+        let mut object = claim::populated_claim(dv, &source, spec, &self.policy);
+        object["metadata"]["name"] = format!("decant-probe-{}", dv.metadata.uid).into();
+        object["metadata"]["ownerReferences"] = json!([]);
+        let kept = match self.cluster.dry_run(Kind::PersistentVolumeClaim, &object) {
+            Ok(answer) => objects::decode::<Claim>(answer).is_ok_and(|claim| claim.populator().is_some()),
+            // A quota or a policy refuses the claim; its creation will show that.
+            Err(e) if !e.is_temporary() => {
+                log::debug!("cannot determine whether PVCs keep data sources: {e}");
+                return Ok(true);
+            }
+            Err(e) => return Err(e),
+        };
+        self.drivers.note_data_sources(kept);
+        Ok(kept)
+    }
+}

@@ -1,0 +1,205 @@
+//! The prime PVC: the object to create, and the view of it that the clone works with.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::objects::annotations::{
+    APP, APP_VALUE, BANDWIDTH_LIMIT, BIND_IMMEDIATE, CLONE_OF, CLONE_REQUEST, CONTENT_TYPE, DIGEST, NOT_KEPT,
+    OUTCOME, OWNED_BY_UID, OWNER_UID, PERMISSIVE_CLONE, POD_PHASE, POD_READY, POD_RESTARTS, POPULATES,
+    POPULATOR_KIND, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, PRIORITY_CLASS, REPLACED_PODS, RUNNING,
+    RUNNING_MESSAGE, RUNNING_REASON, SELECTED_NODE, SERVICE_ACCOUNT, SOURCE_POD, SOURCE_POD_NAME,
+    SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, STREAMS, TARGET_POD, TRANSFER,
+    UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME, VERIFY,
+};
+use crate::objects::claim::VolumeMode;
+use crate::objects::{Claim, Key, Kind, names};
+
+/// What the controller itself writes on a prime. Users of the source's namespace can change these: the sealed ones
+/// count only with their seal, and the others only describe.
+const STATE: [&str; 20] = [
+    POD_PHASE,
+    POD_READY,
+    POD_RESTARTS,
+    UPLOAD_POD_NAME,
+    UPLOAD_CLIENT_NAME,
+    SOURCE_POD_NAME,
+    RUNNING,
+    RUNNING_MESSAGE,
+    RUNNING_REASON,
+    SOURCE_RUNNING,
+    SOURCE_RUNNING_MESSAGE,
+    SOURCE_RUNNING_REASON,
+    PREALLOCATION_APPLIED,
+    TARGET_POD,
+    SOURCE_POD,
+    OUTCOME,
+    DIGEST,
+    NOT_KEPT,
+    REPLACED_PODS,
+    SELECTED_NODE,
+];
+
+/// Settings of the clone that the target may have as annotations.
+const SETTINGS: [&str; 8] = [
+    PREALLOCATION_REQUESTED,
+    CONTENT_TYPE,
+    PERMISSIVE_CLONE,
+    PRIORITY_CLASS,
+    BANDWIDTH_LIMIT,
+    STREAMS,
+    VERIFY,
+    TRANSFER,
+];
+
+/// Settings that decide about pods in the namespace of the target. They count only if the prime is in the same
+/// namespace, because the pods run in the namespace of the prime.
+const LOCAL_SETTINGS: [&str; 5] = [
+    SERVICE_ACCOUNT,
+    "k8s.v1.cni.cncf.io/networks",
+    "v1.multus-cni.io/default-network",
+    "sidecar.istio.io/inject",
+    "linkerd.io/inject",
+];
+
+/// What a prime is filled for.
+#[derive(Debug, Clone, Copy)]
+pub struct Purpose<'a> {
+    /// The target, which gets the volume.
+    pub target: &'a Claim,
+    /// The source.
+    pub source: &'a Key,
+    /// The settings of the data source.
+    pub settings: &'a [(&'static str, String)],
+}
+
+impl Purpose<'_> {
+    /// The annotations that direct the clone.
+    fn annotations(&self) -> BTreeMap<String, String> {
+        let target = &self.target.metadata;
+        let is_local = target.namespace == self.source.namespace;
+        let local = LOCAL_SETTINGS.iter().filter(|_| is_local);
+        let own = SETTINGS.iter().chain(local);
+        let mut all: BTreeMap<String, String> =
+            own.filter_map(|name| Some(((*name).to_owned(), target.annotation(name)?.to_owned()))).collect();
+        all.extend(self.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        all.insert(CLONE_REQUEST.to_owned(), self.source.to_string());
+        all.insert(OWNER_UID.to_owned(), target.uid.to_string());
+        // The target waits for its first consumer; the prime is never used by one.
+        all.insert(BIND_IMMEDIATE.to_owned(), String::new());
+        all
+    }
+}
+
+/// The PVC that the clone works with: `prime` with trusted annotations only. Without a purpose, no clone is requested.
+pub fn view(prime: &Claim, purpose: Option<Purpose<'_>>, has_outcome: bool) -> Claim {
+    let mut view = prime.clone();
+    view.metadata.annotations.retain(|name, _| STATE.contains(&name.as_str()));
+    if has_outcome && let Some(mark) = prime.metadata.annotation(CLONE_OF) {
+        view.metadata.annotations.insert(CLONE_OF.to_owned(), mark.to_owned());
+    }
+    if let Some(purpose) = purpose {
+        view.metadata.annotations.extend(purpose.annotations());
+    }
+    view
+}
+
+/// The prime to create.
+pub fn object(purpose: &Purpose<'_>, kind: Kind) -> Value {
+    let target = &purpose.target.metadata;
+    let spec = &purpose.target.spec;
+    let mut annotations: Map<String, Value> =
+        purpose.annotations().into_iter().map(|(name, value)| (name, value.into())).collect();
+    let more = [
+        (POPULATES, target.key().to_string()),
+        (POPULATOR_KIND, kind.name().to_owned()),
+        (POD_RESTARTS, "0".to_owned()),
+        ("cdi.kubevirt.io/events.source.kind", Kind::PersistentVolumeClaim.name().to_owned()),
+        ("cdi.kubevirt.io/events.source", target.key().to_string()),
+    ];
+    let node = target.annotation(SELECTED_NODE).map(|node| (SELECTED_NODE, node.to_owned()));
+    for (name, value) in more.into_iter().chain(node) {
+        annotations.insert(name.to_owned(), value.into());
+    }
+    let mut labels = json!({
+        APP: APP_VALUE,
+        "app.kubernetes.io/managed-by": "cdi-controller",
+        OWNED_BY_UID: target.uid,
+        "velero.io/exclude-from-backup": "true",
+    });
+    if spec.volume_mode == VolumeMode::Filesystem {
+        labels["alerts.k8s.io/KubePersistentVolumeFillingUp"] = "disabled".into();
+    }
+    let mode = spec.volume_mode;
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": names::prime(&target.uid),
+            "namespace": purpose.source.namespace,
+            "labels": labels,
+            "annotations": annotations,
+        },
+        "spec": {
+            "accessModes": spec.access_modes,
+            "storageClassName": spec.storage_class_name,
+            "volumeMode": mode,
+            "resources": { "requests": { "storage": spec.resources.requests.storage } },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(annotations: &Value) -> Claim {
+        serde_json::from_value(json!({
+            "metadata": { "namespace": "t", "name": "data", "uid": "1", "annotations": annotations },
+            "spec": { "accessModes": ["ReadWriteOnce"], "storageClassName": "c", "volumeMode": "Block",
+                      "resources": { "requests": { "storage": "1Gi" } } },
+        }))
+        .unwrap()
+    }
+
+    fn prime(annotations: &Value) -> Claim {
+        serde_json::from_value(json!({
+            "metadata": { "namespace": "s", "name": "tmp-pvc-1", "uid": "2", "annotations": annotations },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_prime_has_the_class_size_modes_and_node_of_its_target() {
+        let target = target(&json!({ SELECTED_NODE: "node1" }));
+        let source = Key::new("s", "golden");
+        let purpose = Purpose { target: &target, source: &source, settings: &[(STREAMS, "4".to_owned())] };
+        let object = object(&purpose, Kind::CloneSource);
+        assert_eq!(object["metadata"]["namespace"], "s");
+        assert_eq!(object["metadata"]["name"], "tmp-pvc-1");
+        assert_eq!(object["metadata"]["annotations"][SELECTED_NODE], "node1");
+        assert_eq!(object["metadata"]["annotations"][STREAMS], "4");
+        assert_eq!(object["metadata"]["annotations"][POPULATES], "t/data");
+        assert_eq!(object["spec"]["volumeMode"], "Block");
+        assert_eq!(object["spec"]["resources"]["requests"]["storage"], "1Gi");
+        assert!(object["spec"].get("dataSource").is_none());
+        assert!(object["metadata"].get("ownerReferences").is_none());
+    }
+
+    #[test]
+    fn what_users_wrote_on_a_prime_directs_no_clone() {
+        let evil = prime(&json!({
+            CLONE_REQUEST: "secret/vault", VERIFY: "never", CLONE_OF: "true", SERVICE_ACCOUNT: "admin", DIGEST: "x",
+        }));
+        let (target, source) =
+            (target(&json!({ SERVICE_ACCOUNT: "root", VERIFY: "readback" })), Key::new("s", "golden"));
+        let purpose = Purpose { target: &target, source: &source, settings: &[] };
+        let seen = view(&evil, Some(purpose), false).metadata;
+        assert_eq!(seen.annotation(CLONE_REQUEST), Some("s/golden"));
+        assert_eq!(seen.annotation(VERIFY), Some("readback"));
+        assert_eq!(seen.annotation(CLONE_OF), None, "the mark counts only with a sealed outcome");
+        assert_eq!(seen.annotation(SERVICE_ACCOUNT), None, "the target is in another namespace");
+        let unused = view(&evil, None, false).metadata;
+        assert_eq!(unused.annotation(CLONE_REQUEST), None);
+    }
+}
