@@ -227,11 +227,22 @@ fn in_single_namespace_mode_the_controller_has_rights_only_there() {
         .filter(|rule| ![json!(["get"]), json!(["get", "list"])].contains(&rule["verbs"]))
         .map(|rule| &rule["resources"])
         .collect();
+    let expected =
+        ["persistentvolumes", "volumepopulators", "subjectaccessreviews"].map(|name| json!([name]));
     assert_eq!(
         changing,
-        [&json!(["subjectaccessreviews"])],
-        "of the cluster it only reads, and asks about rights"
+        expected.iter().collect::<Vec<_>>(),
+        "of the cluster it only reads, asks about rights, hands volumes over and registers its kinds of data source"
     );
+    let everywhere = rights("base/rbac.yaml", "ClusterRole");
+    for (resource, change) in [("persistentvolumes", "patch"), ("volumepopulators", "create")] {
+        let changes: Vec<&String> = everywhere
+            .iter()
+            .filter(|right| right.contains(&format!(" {resource} ")))
+            .filter(|right| !right.starts_with("get ") && !right.starts_with("list "))
+            .collect();
+        assert_eq!(changes, [&format!("{change} {resource} *")]);
+    }
 }
 
 /// The expressions are evaluated by an implementation of CEL that `scripts/test.sh setup` installs.

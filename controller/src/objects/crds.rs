@@ -15,11 +15,26 @@ pub fn manifest() -> String {
     definitions().iter().map(|definition| format!("---\n{definition:#}\n")).collect()
 }
 
-/// The names of the definitions.
-pub fn names() -> Vec<String> {
-    let name =
-        |definition: &Value| definition.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
-    definitions().iter().filter_map(name).collect()
+/// A kind that a cluster has to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedKind {
+    /// The name of its definition.
+    pub definition: String,
+    /// The version that is used.
+    pub version: String,
+}
+
+/// All kinds that are defined here.
+pub fn served_kinds() -> Vec<ServedKind> {
+    let text =
+        |definition: &Value, path: &str| definition.pointer(path).and_then(Value::as_str).map(str::to_owned);
+    let kind = |definition: &Value| {
+        Some(ServedKind {
+            definition: text(definition, "/metadata/name")?,
+            version: text(definition, "/spec/versions/0/name")?,
+        })
+    };
+    definitions().iter().filter_map(kind).collect()
 }
 
 fn definitions() -> [Value; 7] {

@@ -20,6 +20,10 @@ pub enum Kind {
     SubjectAccessReview,
     /// Consent of a namespace to references from other namespaces, where its definition is installed.
     ReferenceGrant,
+    /// The same kind in version `v1`, for clusters that no longer serve `v1beta1`.
+    ReferenceGrantV1,
+    /// The registration of a populator, where its definition is installed.
+    VolumePopulator,
     /// Only for the certificate of the admission webhook.
     MutatingWebhookConfiguration,
     /// Only for the certificate of the admission webhook.
@@ -36,7 +40,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 21] = [
+    pub const ALL: [Kind; 23] = [
         Kind::DataVolume,
         Kind::DataSource,
         Kind::CloneSource,
@@ -52,6 +56,8 @@ impl Kind {
         Kind::Lease,
         Kind::SubjectAccessReview,
         Kind::ReferenceGrant,
+        Kind::ReferenceGrantV1,
+        Kind::VolumePopulator,
         Kind::MutatingWebhookConfiguration,
         Kind::ValidatingWebhookConfiguration,
         Kind::CustomResourceDefinition,
@@ -65,7 +71,8 @@ impl Kind {
         match self {
             Kind::DataVolume | Kind::DataSource | Kind::VolumeCloneSource => "cdi.kubevirt.io",
             Kind::CloneSource => "decant.dev",
-            Kind::ReferenceGrant => "gateway.networking.k8s.io",
+            Kind::ReferenceGrant | Kind::ReferenceGrantV1 => "gateway.networking.k8s.io",
+            Kind::VolumePopulator => "populator.storage.k8s.io",
             Kind::StorageClass | Kind::CsiDriver => "storage.k8s.io",
             Kind::Lease => "coordination.k8s.io",
             Kind::SubjectAccessReview | Kind::SelfSubjectAccessReview => "authorization.k8s.io",
@@ -87,7 +94,11 @@ impl Kind {
     /// The version within the group.
     pub fn version(self) -> &'static str {
         match self {
-            Kind::DataVolume | Kind::DataSource | Kind::VolumeCloneSource | Kind::ReferenceGrant => "v1beta1",
+            Kind::DataVolume
+            | Kind::DataSource
+            | Kind::VolumeCloneSource
+            | Kind::ReferenceGrant
+            | Kind::VolumePopulator => "v1beta1",
             Kind::CloneSource => "v1alpha1",
             _ => "v1",
         }
@@ -108,7 +119,8 @@ impl Kind {
             Kind::DataSource => "DataSource",
             Kind::CloneSource => "CloneSource",
             Kind::VolumeCloneSource => "VolumeCloneSource",
-            Kind::ReferenceGrant => "ReferenceGrant",
+            Kind::ReferenceGrant | Kind::ReferenceGrantV1 => "ReferenceGrant",
+            Kind::VolumePopulator => "VolumePopulator",
             Kind::PersistentVolumeClaim => "PersistentVolumeClaim",
             Kind::Pod => "Pod",
             Kind::Secret => "Secret",
@@ -135,7 +147,8 @@ impl Kind {
             Kind::DataSource => "datasources",
             Kind::CloneSource => "clonesources",
             Kind::VolumeCloneSource => "volumeclonesources",
-            Kind::ReferenceGrant => "referencegrants",
+            Kind::ReferenceGrant | Kind::ReferenceGrantV1 => "referencegrants",
+            Kind::VolumePopulator => "volumepopulators",
             Kind::PersistentVolumeClaim => "persistentvolumeclaims",
             Kind::Pod => "pods",
             Kind::Secret => "secrets",
@@ -176,5 +189,9 @@ mod tests {
     fn paths_are_those_of_the_api() {
         assert_eq!(Kind::Pod.path(Some("n")), "/api/v1/namespaces/n/pods");
         assert_eq!(Kind::DataVolume.path(None), "/apis/cdi.kubevirt.io/v1beta1/datavolumes");
+        let group = "/apis/gateway.networking.k8s.io";
+        for (kind, version) in [(Kind::ReferenceGrant, "v1beta1"), (Kind::ReferenceGrantV1, "v1")] {
+            assert_eq!(kind.path(Some("n")), format!("{group}/{version}/namespaces/n/referencegrants"));
+        }
     }
 }

@@ -22,9 +22,11 @@ mod object;
 pub mod phase;
 pub mod pod;
 pub mod reason;
+pub mod reference_grant;
 mod secret;
 pub mod storage_class;
 pub mod volume;
+pub mod volume_populator;
 pub mod webhook_configuration;
 
 pub use checked::Checked;

@@ -1,5 +1,7 @@
 //! Connects the parts of the controller and runs them until a stop.
 
+mod volume_populators;
+
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,7 +31,8 @@ use crate::watch::store::Stores;
 use crate::watch::unreadable::Unreadables;
 use crate::watch::watcher::{Wake, Watches};
 
-/// Interval between two checks of the authorities: they live for months, but a Secret may be deleted or replaced.
+/// Interval between two checks of the authorities and registrations: they last for months, but objects may be deleted or
+/// replaced.
 const AUTHORITY_LOOK: Duration = Duration::from_secs(600);
 /// Interval between two checks that all threads are alive.
 const THREADS_LOOK: Duration = Duration::from_secs(1);
@@ -86,7 +89,9 @@ pub fn run(
     if let Some(health) = health {
         health.open(Arc::clone(&reconciler));
     }
+    volume_populators::register(&**cluster);
     let result = supervise(&threads, stop, || {
+        volume_populators::register(&**cluster);
         if let Err(e) = pki.refresh(&**cluster, &settings.namespace, OffsetDateTime::now_utc()) {
             log::warn!("{e}");
         }
@@ -158,7 +163,7 @@ fn build_reconciler(
     }
 }
 
-/// Waits for a stop, and refreshes the authorities. If a thread ends early, the controller ends: without some of its
+/// Waits for a stop, and refreshes authorities and registrations. If a thread ends early, the controller ends: without some of its
 /// workers it would become slower without a visible cause.
 fn supervise(threads: &[JoinHandle<()>], stop: &Stop, look_after: impl Fn()) -> Result<(), String> {
     let mut looked = Instant::now();

@@ -15,10 +15,14 @@ pub(crate) struct Stub {
     pub(crate) objects: BTreeMap<(Kind, Key), Value>,
     /// User, `resource` or `resource/subresource`, namespace.
     pub(crate) rights: Vec<(String, String, String)>,
-    /// Fails every check of rights.
+    /// Fails every check of rights, and every list.
     pub(crate) is_down: bool,
     /// The specs of all checks of rights.
     pub(crate) asked: Mutex<Vec<Value>>,
+    /// The kinds that can be listed.
+    pub(crate) served: Vec<Kind>,
+    /// What was listed.
+    pub(crate) listed: Mutex<Vec<ListParams>>,
     /// The number of objects that were read.
     pub(crate) gets: Mutex<usize>,
 }
@@ -69,8 +73,20 @@ impl Cluster for Stub {
         Ok(json!({"status": {"allowed": allowed}}).into())
     }
 
-    fn list(&self, _: Kind, _: &ListParams) -> Result<ListPage, ApiError> {
-        panic!("not expected")
+    fn list(&self, kind: Kind, params: &ListParams) -> Result<ListPage, ApiError> {
+        if !self.served.contains(&kind) {
+            return Err(failure(404, "NotFound"));
+        }
+        if self.is_down {
+            return Err(failure(503, "ServiceUnavailable"));
+        }
+        self.listed.lock().unwrap().push(params.clone());
+        let is_listed = |(of, key): &(Kind, Key)| {
+            *of == kind && params.namespace.as_ref().is_none_or(|namespace| key.namespace == *namespace)
+        };
+        let items =
+            self.objects.iter().filter(|(id, _)| is_listed(id)).map(|(_, object)| object.clone().into());
+        Ok(ListPage { items: items.collect(), ..ListPage::default() })
     }
 
     fn watch(&self, _: Kind, _: &ListParams, _: &str) -> Result<Box<dyn Watch>, ApiError> {

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::doctor::{Check, Installation};
 use decant_controller::api::cluster::Cluster;
+use decant_controller::objects::crds::ServedKind;
 use decant_controller::objects::data_volume::DataVolumeCondition;
 use decant_controller::objects::{Key, Kind, Meta, Readable, crds, decode};
 
@@ -11,13 +12,13 @@ const HELP: &str =
     "install them: `controller crds | kubectl apply -f -`, or `kubectl apply -k controller/deploy`";
 
 pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
-    crds::names().iter().map(|name| one(installation, name)).collect()
+    crds::served_kinds().iter().map(|kind| one(installation, kind)).collect()
 }
 
-fn one(installation: &Installation<'_>, name: &str) -> Check {
-    let about = format!("CustomResourceDefinition {name}");
-    match installation.session.cluster.get(Kind::CustomResourceDefinition, &Key::new("", name)) {
-        Ok(object) => judge(about, &object),
+fn one(installation: &Installation<'_>, kind: &ServedKind) -> Check {
+    let about = format!("CustomResourceDefinition {}", kind.definition);
+    match installation.session.cluster.get(Kind::CustomResourceDefinition, &Key::new("", &kind.definition)) {
+        Ok(object) => judge(about, &object, &kind.version),
         Err(e) if e.is_not_found() => Check::fail(about, "not found", HELP),
         Err(e) => Check::unreadable(about, &e),
     }
@@ -51,12 +52,11 @@ struct DefinitionStatus {
     conditions: Vec<DataVolumeCondition>,
 }
 
-fn judge(about: String, object: &impl Readable) -> Check {
+fn judge(about: String, object: &impl Readable, version: &str) -> Check {
     let Definition { metadata, spec, status } = match decode(object) {
         Ok(definition) => definition,
         Err(e) => return Check::fail(about, format!("it cannot be read: {e}"), HELP),
     };
-    let version = Kind::DataVolume.version();
     let serves = spec.versions.iter().any(|found| found.name == version && found.served);
     let condition =
         |kind: &str, value: &str| status.conditions.iter().find(|c| c.kind == kind && c.status == value);
@@ -91,8 +91,10 @@ mod tests {
             json!({ "spec": { "versions": [{ "name": version, "served": true }] },
                     "status": { "conditions": [{ "type": "Established", "status": established }] } })
         };
-        assert_eq!(judge(String::new(), &object("v1beta1", "True")).state, State::Ok);
-        assert_eq!(judge(String::new(), &object("v1", "True")).state, State::Fail);
-        assert_eq!(judge(String::new(), &object("v1beta1", "False")).state, State::Fail);
+        let judged =
+            |version, established| judge(String::new(), &object(version, established), "v1beta1").state;
+        assert_eq!(judged("v1beta1", "True"), State::Ok);
+        assert_eq!(judged("v1", "True"), State::Fail);
+        assert_eq!(judged("v1beta1", "False"), State::Fail);
     }
 }

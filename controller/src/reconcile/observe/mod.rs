@@ -19,7 +19,9 @@ use crate::objects::annotations::{
     ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, EXTENDED_TOKEN, POPULATED_FOR, TOKEN, USE_POPULATOR,
 };
 use crate::objects::clone_request::{Invalid, Wanted};
-use crate::objects::{Claim, DataVolume, DataVolumePhase, Key, Kind, Pod, StorageClass, clone_request};
+use crate::objects::{
+    Claim, DataVolume, DataVolumePhase, Key, Kind, Pod, PopulatorKind, StorageClass, clone_request,
+};
 use crate::pods::identity::PodIdentity;
 use crate::pods::made;
 use crate::pods::made::MadePods;
@@ -127,15 +129,17 @@ impl Observer {
         Ok(seen)
     }
 
-    /// Checked before a pod is created: the denial, if the user whose token allows the clone has lost the right since.
+    /// Checked before a pod is created: the denial, if the user whose token allows the clone has lost the right since, or
+    /// the ReferenceGrant that allowed it is gone.
     pub fn withdrawn(&self, key: &Key, seen: &Observed) -> Result<Option<Permission>, ApiError> {
-        let (Some(Permission::Token(asker)), Some(ask)) = (&seen.permission, ask(key, seen)) else {
-            return Ok(None);
-        };
-        if self.judge.may_clone(asker, ask.source)? {
-            return Ok(None);
+        let Some(ask) = ask(key, seen) else { return Ok(None) };
+        match &seen.permission {
+            Some(Permission::Granted) => self.judge.withdrawn(&ask),
+            Some(Permission::Token(asker)) if !self.judge.may_clone(asker, ask.source)? => {
+                Ok(Some(Permission::Denied(check::revoked(&ask, asker))))
+            }
+            _ => Ok(None),
         }
-        Ok(Some(Permission::Denied(check::revoked(&ask, asker))))
     }
 
     /// Finds the pods of the clone, and useless pods: those of an earlier claim of this name, in the namespace of an
@@ -307,7 +311,7 @@ fn ask<'a>(key: &'a Key, seen: &'a Observed) -> Option<Ask<'a>> {
     };
     let (target, target_kind) = match (data_volume, claim) {
         (Some(dv), _) => (&dv.metadata, TargetKind::DataVolume),
-        (None, Some(claim)) => (&claim.metadata, TargetKind::Claim),
+        (None, Some(claim)) => (&claim.metadata, kind_of(claim)),
         (None, None) => return None,
     };
     let wanted = data_volume.as_ref().and_then(|dv| clone_request::wanted(dv).ok());
@@ -324,6 +328,12 @@ fn ask<'a>(key: &'a Key, seen: &'a Observed) -> Option<Ask<'a>> {
         long_token: target.annotation(EXTENDED_TOKEN),
         now: OffsetDateTime::now_utc(),
     })
+}
+
+/// What the author of a claim without a DataVolume can use as a permission.
+fn kind_of(claim: &Claim) -> TargetKind {
+    let populator = claim.populator().map(|populator| populator.kind);
+    if populator == Some(PopulatorKind::CloneSource) { TargetKind::CloneSource } else { TargetKind::Claim }
 }
 
 /// The DataSource in `wanted`, if its namespace is not `namespace`.

@@ -47,7 +47,7 @@ pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
 /// The step of a clone that lacks permission (docs/protocol.md section 4.4).
 pub(super) fn permission(seen: &Observed) -> Option<Step> {
     match seen.permission.as_ref()? {
-        Permission::SameNamespace | Permission::Consent | Permission::Token(_) => None,
+        Permission::SameNamespace | Permission::Consent | Permission::Granted | Permission::Token(_) => None,
         Permission::ExtendToken(_) => Some(Step::ExtendToken),
         // Also if the source does not exist: users who may not clone it must not learn that.
         Permission::Denied(why) => Some(Step::Denied(why.clone())),

@@ -80,8 +80,11 @@ pub(super) fn again(step: &Step, policy: &Policy, seen: &Observed) -> Option<Dur
     match step {
         Step::SourceInUse(_) | Step::TargetInUse(_) | Step::SourceFilling => Some(every.wait),
         Step::Unresolved(_) | Step::Denied(_) | Step::Taken | Step::Unproven => Some(every.wait * 5),
-        // A token from before its source existed expires, and its user may lose the right earlier.
-        Step::NoSource(_) if matches!(seen.permission, Some(Permission::Token(_))) => Some(every.wait * 30),
+        // A token from before its source existed expires, and its user may lose the right earlier. A grant may be
+        // withdrawn.
+        Step::NoSource(_) if matches!(seen.permission, Some(Permission::Token(_) | Permission::Granted)) => {
+            Some(every.wait * 30)
+        }
         // No watch reports volumes.
         Step::NoSource(_) | Step::NotOurs(_) if seen.volumes != Volumes::NotAsked => Some(every.wait * 15),
         Step::VolumeInTheWay(_) | Step::PrimeInTheWay(_) | Step::NoProvisioner(_) | Step::Populating => {

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use crate::objects::annotations::ALLOW_CLONE_TO;
-use crate::objects::{Key, PopulatorRef, Uid};
+use crate::objects::{Key, Kind, PopulatorRef, Uid};
 use crate::token::asker::Asker;
 use crate::token::grant::TokenRefusal;
 use crate::token::key::TokenKey;
@@ -40,6 +40,8 @@ pub enum TargetKind {
     DataVolume,
     /// A claim without a DataVolume. Its author can write every annotation.
     Claim,
+    /// A claim that a CloneSource fills. Its author can write every annotation. ReferenceGrants count.
+    CloneSource,
 }
 
 /// The permission for a clone, or why there is none.
@@ -49,6 +51,8 @@ pub enum Permission {
     SameNamespace,
     /// The source's owner allows all users of the target's namespace to clone it.
     Consent,
+    /// A ReferenceGrant in the source's namespace allows it to the CloneSources of the target's namespace.
+    Granted,
     /// A long token allows exactly this clone to the named user, who may have lost the right since.
     Token(Asker),
     /// A valid token has to be replaced by this long token. Write it to the target before any other step.
@@ -60,7 +64,10 @@ pub enum Permission {
 impl Permission {
     /// Whether the clone may continue now (an [`Permission::ExtendToken`] has to be written first).
     pub fn is_given(&self) -> bool {
-        matches!(self, Permission::SameNamespace | Permission::Consent | Permission::Token(_))
+        matches!(
+            self,
+            Permission::SameNamespace | Permission::Consent | Permission::Granted | Permission::Token(_)
+        )
     }
 }
 
@@ -158,7 +165,9 @@ fn denial(ask: &Ask<'_>, refusal: Option<TokenRefusal>) -> String {
     let token = match (refusal, ask.target_kind) {
         (Some(why), _) => format!("the token is of no use: {why}"),
         (None, TargetKind::DataVolume) => "there is no token from the admission webhook".to_owned(),
-        (None, TargetKind::Claim) => "a PVC without a DataVolume gets no token".to_owned(),
+        (None, TargetKind::Claim | TargetKind::CloneSource) => {
+            "a PVC without a DataVolume gets no token".to_owned()
+        }
     };
     format!(
         "Nothing allows cloning claim {source} into namespace {}: {token}, and the claim's owner has not given consent. {}",
@@ -223,6 +232,14 @@ fn remedy(ask: &Ask<'_>) -> String {
         TargetKind::Claim => format!(
             "Either have a user who may create datavolumes/source in namespace {from} make a DataVolume instead, with the \
              admission webhook installed"
+        ),
+        TargetKind::CloneSource => format!(
+            "Either have a ReferenceGrant (gateway.networking.k8s.io) created in namespace {from}, from kind {} of group {} in \
+             namespace {} to PersistentVolumeClaim {}",
+            Kind::CloneSource.name(),
+            Kind::CloneSource.group(),
+            target.namespace,
+            source.name,
         ),
     };
     format!("{by_right}, or annotate the claim {source} with {ALLOW_CLONE_TO}={}", target.namespace)

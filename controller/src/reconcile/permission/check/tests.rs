@@ -91,7 +91,7 @@ fn one_namespace_needs_nothing() {
 
 #[test]
 fn consent_names_the_targets_namespace() {
-    for kind in [TargetKind::DataVolume, TargetKind::Claim] {
+    for kind in [TargetKind::DataVolume, TargetKind::Claim, TargetKind::CloneSource] {
         let case = Case { kind, ..Case::new() };
         for yes in ["b", "*", "a,b", " x , b ", "x,*"] {
             assert_eq!(case.check(Some(yes), None, None), Finding::Settled(Permission::Consent), "{yes:?}");
@@ -106,7 +106,7 @@ fn consent_names_the_targets_namespace() {
 
 #[test]
 fn a_long_token_for_this_source_is_enough() {
-    for kind in [TargetKind::DataVolume, TargetKind::Claim] {
+    for kind in [TargetKind::DataVolume, TargetKind::Claim, TargetKind::CloneSource] {
         let case = Case { kind, ..Case::new() };
         assert_eq!(case.check(None, None, Some(&case.long())), token(&case));
     }
@@ -123,9 +123,29 @@ fn a_short_token_becomes_a_long_one_for_this_very_object() {
 
 #[test]
 fn a_short_token_on_a_bare_claim_is_ignored() {
-    let case = Case { kind: TargetKind::Claim, ..Case::new() };
-    let why = case.denied(Some(&case.short()), None);
-    assert!(why.contains("a PVC without a DataVolume gets no token"), "{why}");
+    for kind in [TargetKind::Claim, TargetKind::CloneSource] {
+        let case = Case { kind, ..Case::new() };
+        let why = case.denied(Some(&case.short()), None);
+        assert!(why.contains("a PVC without a DataVolume gets no token"), "{why}");
+    }
+}
+
+#[test]
+fn only_the_denial_of_a_clone_source_names_the_reference_grant_that_would_allow_it() {
+    let denied = |kind| Case { kind, ..Case::new() }.denied(None, None);
+    let why = denied(TargetKind::CloneSource);
+    let way = "a ReferenceGrant (gateway.networking.k8s.io) created in namespace a, from kind CloneSource of group decant.dev in \
+               namespace b to PersistentVolumeClaim golden, or annotate the claim a/golden with decant.dev/allow-clone-to=b";
+    assert!(why.contains(way), "{why}");
+    for kind in [TargetKind::DataVolume, TargetKind::Claim] {
+        assert!(!denied(kind).contains("ReferenceGrant"), "{kind:?}");
+    }
+}
+
+#[test]
+fn the_denial_of_a_clone_source_does_not_tell_whether_the_source_exists() {
+    let case = |source_uid| Case { kind: TargetKind::CloneSource, source_uid, ..Case::new() };
+    assert_eq!(case(None).denied(None, None), case(Some(Uid::from("s-1"))).denied(None, None));
 }
 
 #[test]

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use crate::api::cluster::{ApiError, Cluster};
 use crate::objects::Key;
-use crate::reconcile::permission::check::{Ask, Finding, Permission, check, not_guarded, revoked};
+use crate::reconcile::permission::check::{
+    Ask, Finding, Permission, TargetKind, check, not_guarded, revoked,
+};
+use crate::reconcile::permission::grants::Grants;
 use crate::reconcile::permission::guarded::Guarded;
 use crate::reconcile::permission::rights;
 use crate::token::asker::Asker;
@@ -17,17 +20,37 @@ pub struct Judge {
     cluster: Arc<dyn Cluster>,
     keys: Arc<TokenKey>,
     guarded: Guarded,
+    grants: Grants,
 }
 
 impl Judge {
     /// A judge that asks `cluster`, and accepts tokens signed with `keys`.
     pub fn new(cluster: Arc<dyn Cluster>, keys: Arc<TokenKey>, guarded: Guarded) -> Self {
-        Self { cluster, keys, guarded }
+        let grants = Grants::new(Arc::clone(&cluster));
+        Self { cluster, keys, guarded, grants }
     }
 
     /// Whether the clone may be made. If annotations settle that, the API server is not asked. A token that is new, or
-    /// was issued before its source existed, costs a few calls. The error is a call that failed.
+    /// was issued before its source existed, costs a few calls. If nothing else allows a clone for a CloneSource, the
+    /// ReferenceGrants of the source's namespace are listed. The error is a call that failed.
     pub fn permission(&self, ask: &Ask<'_>) -> Result<Permission, ApiError> {
+        let permission = self.by_annotations(ask)?;
+        let may_be_granted =
+            matches!(permission, Permission::Denied(_)) && ask.target_kind == TargetKind::CloneSource;
+        if may_be_granted && self.grants.allow(ask.source, &ask.target.namespace)? {
+            return Ok(Permission::Granted);
+        }
+        Ok(permission)
+    }
+
+    /// The denial, if the permission for a clone that a ReferenceGrant allowed is gone. Asks the API server.
+    pub fn withdrawn(&self, ask: &Ask<'_>) -> Result<Option<Permission>, ApiError> {
+        self.grants.forget(&ask.source.namespace);
+        let permission = self.permission(ask)?;
+        Ok(matches!(permission, Permission::Denied(_)).then_some(permission))
+    }
+
+    fn by_annotations(&self, ask: &Ask<'_>) -> Result<Permission, ApiError> {
         let (asker, extension) = match check(ask, &self.keys) {
             Finding::Settled(permission) => return Ok(permission),
             Finding::Provisional(asker) => (asker, None),

@@ -2,7 +2,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::*;
-use crate::objects::Uid;
+use crate::objects::{Kind, Uid};
 use crate::reconcile::permission::check::TargetKind;
 use crate::webhook::stub::Stub;
 
@@ -155,4 +155,73 @@ fn a_question_that_gets_no_answer_is_an_error_and_no_permission() {
         stub.is_down = true;
     });
     assert!(judge.may_clone(&asker(), &Key::new("a", "golden")).is_err());
+}
+
+/// The request of a claim in namespace `b` that a CloneSource fills.
+fn claim_ask<'a>(source: &'a Key, target: &'a Key, uid: &'a Uid, source_uid: Option<&'a Uid>) -> Ask<'a> {
+    Ask {
+        source,
+        source_uid,
+        through: None,
+        target,
+        target_uid: uid,
+        target_kind: TargetKind::CloneSource,
+        consent: None,
+        short_token: None,
+        long_token: None,
+        now: now(),
+    }
+}
+
+fn granting(stub: &mut Stub) {
+    stub.served.push(Kind::ReferenceGrant);
+    let spec = json!({
+        "from": [{ "group": "decant.dev", "kind": "CloneSource", "namespace": "b" }],
+        "to": [{ "group": "", "kind": "PersistentVolumeClaim", "name": "golden" }],
+    });
+    stub.put(Kind::ReferenceGrant, "a", "clones", json!({ "spec": spec }));
+}
+
+#[test]
+fn a_reference_grant_allows_a_clone_source_whether_or_not_the_source_exists() {
+    let (judge, _) = judge(granting);
+    let (source, target, uid) = (Key::new("a", "golden"), Key::new("b", "copy"), Uid::from("u-1"));
+    for source_uid in [None, Some(&Uid::from(SOURCE_UID))] {
+        let ask = claim_ask(&source, &target, &uid, source_uid);
+        assert_eq!(judge.permission(&ask), Ok(Permission::Granted));
+        assert!(Permission::Granted.is_given());
+    }
+    let elsewhere = Key::new("c", "copy");
+    let ask = claim_ask(&source, &elsewhere, &uid, None);
+    assert!(matches!(judge.permission(&ask), Ok(Permission::Denied(_))));
+}
+
+#[test]
+fn a_reference_grant_counts_only_for_clone_sources_and_only_if_nothing_else_allows_the_clone() {
+    let (judge, stub) = judge(granting);
+    let (source, target, uid) = (Key::new("a", "golden"), Key::new("b", "copy"), Uid::from("u-1"));
+    for target_kind in [TargetKind::DataVolume, TargetKind::Claim] {
+        let ask = Ask { target_kind, ..claim_ask(&source, &target, &uid, None) };
+        assert!(matches!(judge.permission(&ask), Ok(Permission::Denied(_))), "{target_kind:?}");
+    }
+    let consented = Ask { consent: Some("b"), ..claim_ask(&source, &target, &uid, None) };
+    assert_eq!(judge.permission(&consented), Ok(Permission::Consent));
+    let near = Key::new("a", "copy");
+    assert_eq!(judge.permission(&claim_ask(&source, &near, &uid, None)), Ok(Permission::SameNamespace));
+    assert!(stub.listed.lock().unwrap().is_empty());
+}
+
+#[test]
+fn before_a_pod_is_created_the_reference_grants_are_listed_again() {
+    let (judge, stub) = judge(granting);
+    let (source, target, uid) = (Key::new("a", "golden"), Key::new("b", "copy"), Uid::from("u-1"));
+    let ask = claim_ask(&source, &target, &uid, None);
+    assert_eq!(judge.permission(&ask), Ok(Permission::Granted));
+    assert_eq!(judge.permission(&ask), Ok(Permission::Granted));
+    assert_eq!(stub.listed.lock().unwrap().len(), 1);
+    assert_eq!(judge.withdrawn(&ask), Ok(None));
+    assert_eq!(stub.listed.lock().unwrap().len(), 2);
+    let (without, _) = self::judge(|stub| stub.served.push(Kind::ReferenceGrant));
+    let denied = without.withdrawn(&ask).unwrap().unwrap();
+    assert!(self::denied(&denied).contains("ReferenceGrant"));
 }

@@ -1,0 +1,122 @@
+//! Registers Decant's kinds of data source as VolumePopulators, where that kind is defined.
+
+use crate::api::cluster::{ApiError, Cluster, ListParams};
+use crate::api::listing;
+use crate::objects::volume_populator::{self, REGISTERED, VolumePopulator};
+use crate::objects::{Kind, decode};
+
+/// Creates the registrations that are missing, and reports those of other controllers for the same kinds. Clones work
+/// without a registration, so a failure is only logged.
+pub(super) fn register(cluster: &dyn Cluster) {
+    match missing(cluster) {
+        Ok(missing) => {
+            for (name, kind) in missing {
+                create(cluster, name, kind);
+            }
+        }
+        Err(e) if e.is_not_found() => log::debug!("VolumePopulators are not defined in this cluster"),
+        Err(e) => log::warn!("cannot list VolumePopulators: {e}"),
+    }
+}
+
+fn missing(cluster: &dyn Cluster) -> Result<Vec<(&'static str, Kind)>, ApiError> {
+    let mut found: Vec<VolumePopulator> = Vec::new();
+    listing::list(cluster, Kind::VolumePopulator, &ListParams::default(), |object| {
+        found.extend(decode(object).ok());
+    })?;
+    for other in &found {
+        if let Some(kind) = other.competes_for() {
+            log::warn!(
+                "VolumePopulator {} is a second populator for the same kind, {}: PVCs with such a data source may be filled \
+                 twice; remove the other controller, or have it ignore this kind",
+                other.metadata.name,
+                kind.name(),
+            );
+        }
+    }
+    let is_missing = |name: &str| !found.iter().any(|populator| populator.metadata.name == name);
+    Ok(REGISTERED.into_iter().filter(|(name, _)| is_missing(name)).collect())
+}
+
+fn create(cluster: &dyn Cluster, name: &str, kind: Kind) {
+    match cluster.create(Kind::VolumePopulator, &volume_populator::object(name, kind)) {
+        Ok(_) => log::info!("registered the data source {} as VolumePopulator {name}", kind.name()),
+        Err(e) if e.already_exists() => {}
+        Err(e) => log::warn!("cannot create VolumePopulator {name}: {e}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::cluster::{ListPage, Part, Watch};
+    use crate::objects::{Key, Object, Uid};
+
+    /// A cluster that has only VolumePopulators; `None` if they are not defined.
+    struct Registry(Option<Mutex<Vec<Value>>>);
+
+    fn missing_kind() -> ApiError {
+        ApiError { code: 404, reason: "NotFound".to_owned(), message: String::new() }
+    }
+
+    impl Cluster for Registry {
+        fn list(&self, kind: Kind, _: &ListParams) -> Result<ListPage, ApiError> {
+            assert_eq!(kind, Kind::VolumePopulator);
+            let objects = self.0.as_ref().ok_or_else(missing_kind)?.lock().unwrap().clone();
+            Ok(ListPage { items: objects.into_iter().map(Object::from).collect(), ..ListPage::default() })
+        }
+
+        fn create(&self, _: Kind, object: &Value) -> Result<Object, ApiError> {
+            self.0.as_ref().unwrap().lock().unwrap().push(object.clone());
+            Ok(object.clone().into())
+        }
+
+        fn get(&self, _: Kind, _: &Key) -> Result<Object, ApiError> {
+            panic!("not expected")
+        }
+
+        fn watch(&self, _: Kind, _: &ListParams, _: &str) -> Result<Box<dyn Watch>, ApiError> {
+            panic!("not expected")
+        }
+
+        fn patch(&self, _: Kind, _: &Key, _: Part, _: &Value) -> Result<Object, ApiError> {
+            panic!("not expected")
+        }
+
+        fn replace(&self, _: Kind, _: &Key, _: &Value) -> Result<Object, ApiError> {
+            panic!("not expected")
+        }
+
+        fn delete(&self, _: Kind, _: &Key, _: &Uid, _: Option<u32>) -> Result<(), ApiError> {
+            panic!("not expected")
+        }
+
+        fn pod_proxy(&self, _: &Key, _: u16, _: &str, _: Duration, _: usize) -> Result<String, ApiError> {
+            panic!("not expected")
+        }
+    }
+
+    #[test]
+    fn both_kinds_are_registered_once_and_other_registrations_stay() {
+        let other = volume_populator::object("other", Kind::CloneSource);
+        let registry = Registry(Some(Mutex::new(vec![other.clone()])));
+        register(&registry);
+        register(&registry);
+        let found = registry.0.unwrap().into_inner().unwrap();
+        let kind = |group: &str, kind: &str| json!({ "group": group, "kind": kind });
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(found[0], other);
+        assert_eq!(found[1]["sourceKind"], kind("decant.dev", "CloneSource"));
+        assert_eq!(found[2]["sourceKind"], kind("cdi.kubevirt.io", "VolumeCloneSource"));
+    }
+
+    #[test]
+    fn nothing_is_created_where_the_kind_is_not_defined() {
+        register(&Registry(None));
+    }
+}
