@@ -43,7 +43,7 @@ pub struct ClusterArgs {
 /// The commands of the plugin.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Clone a PVC: create a DataVolume that requests it
+    /// Clone a PVC: create a DataVolume, or with --as-claim a PVC, that requests it
     Clone(CloneArgs),
     /// Show running clones with progress bars, and the clones that ended last
     Status(StatusArgs),
@@ -67,7 +67,7 @@ pub enum Output {
 pub struct CloneArgs {
     /// The PVC to clone, in the namespace of -n
     pub source: String,
-    /// Name of the DataVolume and its PVC; by default SOURCE-clone
+    /// Name of the new PVC and of the DataVolume or CloneSource; by default SOURCE-clone
     #[arg(long, value_name = "NAME")]
     pub to: Option<String>,
     /// Namespace to clone into; by default that of the source
@@ -91,13 +91,16 @@ pub struct CloneArgs {
     /// Verification beyond the digests: readback reads all data back from the disk of the target
     #[arg(long, value_name = "HOW", value_parser = [READBACK])]
     pub verify: Option<String>,
+    /// Create a PVC and a CloneSource that fills it before it is bound, instead of a DataVolume
+    #[arg(long)]
+    pub as_claim: bool,
     /// Wait for the end of the clone and show its progress
     #[arg(long)]
     pub wait: bool,
     /// With --wait: time limit, such as 30m; 0 for none
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, requires = "wait")]
     pub timeout: Duration,
-    /// Print the DataVolume as json or yaml
+    /// Print the DataVolume or PVC as json or yaml
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Output>,
 }
@@ -105,7 +108,7 @@ pub struct CloneArgs {
 /// Flags of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Show only this DataVolume
+    /// Show only this DataVolume, or this PVC without a DataVolume; pvc/NAME names only a PVC
     pub name: Option<String>,
     /// Keep showing changes: of one clone until it ends, of all clones until Ctrl-C
     #[arg(short, long)]

@@ -1,4 +1,4 @@
-//! `kubectl decant clone`: creates a DataVolume that requests a clone of a PVC.
+//! `kubectl decant clone`: creates a DataVolume that requests a clone of a PVC, or a PVC that a clone fills.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::CloneArgs;
+use crate::as_claim;
 use crate::ending::{Ending, Failure};
-use crate::follow::{FollowOptions, follow_to_end};
+use crate::follow::{FollowOptions, FollowedClone, follow_to_end};
 use crate::output::{print, print_error, print_line};
 use crate::session::Session;
 use decant_controller::api::cluster::{ApiError, Cluster};
@@ -35,26 +36,33 @@ pub(super) fn run(session: &Session, args: &CloneArgs) -> Result<Ending, Failure
             target.name
         )));
     }
-    check_source(session, &source, args)?;
+    let claim = check_source(session, &source, args)?;
     if let Some(class) = &args.storage_class {
         warn_without_class(session, class)?;
     }
-    let created = session.cluster.create(Kind::DataVolume, &data_volume(&source, &target, args))?;
-    match args.output {
-        Some(output) => print(output, &created.value())?,
-        None => print_line(&format!("datavolume.cdi.kubevirt.io/{} created", target.name)),
-    }
+    let followed = if args.as_claim {
+        as_claim::create(session, &source, claim.as_ref(), &target, args)?;
+        FollowedClone::claim(target)
+    } else {
+        let created = session.cluster.create(Kind::DataVolume, &data_volume(&source, &target, args))?;
+        match args.output {
+            Some(output) => print(output, &created.value())?,
+            None => print_line(&format!("datavolume.cdi.kubevirt.io/{} created", target.name)),
+        }
+        FollowedClone::data_volume(target)
+    };
     if !args.wait {
         return Ok(Ending::Done);
     }
     let timeout = Some(args.timeout).filter(|limit| !limit.is_zero());
-    follow_to_end(session, &target, &FollowOptions { timeout, ends_if_blocked: true, output: args.output })
+    follow_to_end(session, &followed, &FollowOptions { timeout, ends_if_blocked: true, output: args.output })
 }
 
-/// Checks that the source exists and fits into the target. Users who may not read the source may still clone it.
-fn check_source(session: &Session, source: &Key, args: &CloneArgs) -> Result<(), Failure> {
+/// The source, after a check that it exists and fits into the target. Users who may not read the source may still clone
+/// it.
+fn check_source(session: &Session, source: &Key, args: &CloneArgs) -> Result<Option<Claim>, Failure> {
     let Some(object) = if_readable(session.cluster.get(Kind::PersistentVolumeClaim, source))? else {
-        return Ok(());
+        return Ok(None);
     };
     let claim: Claim = objects::decode(object)
         .map_err(|e| Failure::new(Ending::Failed, format!("PVC {source} cannot be read: {e}")))?;
@@ -68,7 +76,7 @@ fn check_source(session: &Session, source: &Key, args: &CloneArgs) -> Result<(),
             let (wanted, has) = (Bytes(wanted), Bytes(has));
             Err(Failure::usage(format!("--size {wanted} is too small: PVC {source} has {has}")))
         }
-        _ => Ok(()),
+        _ => Ok(Some(claim)),
     }
 }
 

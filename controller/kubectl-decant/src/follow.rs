@@ -1,8 +1,10 @@
-//! Watches DataVolumes, and follows one clone to its end.
+//! Watches DataVolumes and PVCs, and follows one clone to its end.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
 
 use crate::args::Output;
 use crate::ending::{Ending, Failure, lacks_kind};
@@ -11,7 +13,7 @@ use crate::screen::{Line, Screen, progress};
 use crate::session::{Session, list};
 use decant_controller::api::cluster::{ApiError, Cluster, ListParams, Watch, WatchEvent};
 use decant_controller::objects;
-use decant_controller::objects::{DataVolume, Key, Kind, Object};
+use decant_controller::objects::{Claim, DataVolume, Key, Kind, Object};
 use decant_controller::summary::advice::{advice, is_blocked};
 use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
 
@@ -28,27 +30,115 @@ const BLOCKED_LIMIT: Duration = Duration::from_secs(10);
 /// Without a terminal: the interval of lines about a clone of which only the progress changes.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// DataVolumes, kept up to date by a watch.
-pub(super) struct DataVolumeWatch<'s> {
+/// The objects that report clones, kept up to date by watches.
+pub(super) struct CloneWatch<'s> {
+    data_volumes: Option<KindWatch<'s, DataVolume>>,
+    claims: Option<KindWatch<'s, Claim>>,
+}
+
+impl<'s> CloneWatch<'s> {
+    /// All clones that `params` selects. PVCs that the user may not list are left out.
+    pub(super) fn new(session: &'s Session, params: &ListParams) -> Result<Self, Failure> {
+        let data_volumes = Some(KindWatch::new(session, params.clone())?);
+        let claims = match KindWatch::new(session, params.clone()) {
+            Ok(claims) => Some(claims),
+            Err(e) if e.is_forbidden() => None,
+            Err(e) => return Err(e.into()),
+        };
+        Ok(Self { data_volumes, claims })
+    }
+
+    /// One clone.
+    pub(super) fn of(session: &'s Session, followed: &FollowedClone) -> Result<Self, Failure> {
+        let FollowedClone { kind, key } = followed;
+        let fields = format!("metadata.name={}", key.name);
+        let params = ListParams { namespace: Some(key.namespace.clone()), fields, ..ListParams::default() };
+        Ok(match kind {
+            Kind::PersistentVolumeClaim => {
+                Self { data_volumes: None, claims: Some(KindWatch::new(session, params)?) }
+            }
+            _ => Self { data_volumes: Some(KindWatch::new(session, params)?), claims: None },
+        })
+    }
+
+    /// Waits a short time for a change. Returns whether there may be one. Restarts watches that ended.
+    pub(super) fn wait(&mut self) -> Result<bool, Failure> {
+        let limit = if self.data_volumes.is_some() && self.claims.is_some() { POLL / 2 } else { POLL };
+        let by_data_volume = self.data_volumes.as_mut().map_or(Ok(false), |watch| watch.wait(limit))?;
+        let by_claim = self.claims.as_mut().map_or(Ok(false), |watch| watch.wait(limit))?;
+        Ok(by_data_volume || by_claim)
+    }
+
+    /// The current DataVolumes.
+    pub(super) fn data_volumes(&self) -> Vec<&DataVolume> {
+        self.data_volumes.as_ref().map(|watch| watch.all.values().collect()).unwrap_or_default()
+    }
+
+    /// The current PVCs, also those that are not clones.
+    pub(super) fn claims(&self) -> Vec<&Claim> {
+        self.claims.as_ref().map(|watch| watch.all.values().collect()).unwrap_or_default()
+    }
+
+    /// The summary of a followed clone, if its object exists and is a clone.
+    fn summary(&self, key: &Key) -> FollowedSummary {
+        let by_data_volume =
+            self.data_volumes.as_ref().and_then(|watch| watch.all.get(key)).map(CloneSummary::of);
+        let by_claim = self.claims.as_ref().and_then(|watch| watch.all.get(key)).map(CloneSummary::of_claim);
+        match by_data_volume.or(by_claim) {
+            None => FollowedSummary::Missing,
+            Some(None) => FollowedSummary::NotAClone,
+            Some(Some(seen)) => FollowedSummary::Clone(seen),
+        }
+    }
+}
+
+/// What is known of a clone that is followed.
+enum FollowedSummary {
+    Missing,
+    NotAClone,
+    Clone(CloneSummary),
+}
+
+/// A kind of object that reports clones.
+trait ReportsClones: DeserializeOwned {
+    const KIND: Kind;
+    fn key(&self) -> Key;
+}
+
+impl ReportsClones for DataVolume {
+    const KIND: Kind = Kind::DataVolume;
+    fn key(&self) -> Key {
+        self.metadata.key()
+    }
+}
+
+impl ReportsClones for Claim {
+    const KIND: Kind = Kind::PersistentVolumeClaim;
+    fn key(&self) -> Key {
+        self.metadata.key()
+    }
+}
+
+/// Objects of one kind, kept up to date by a watch.
+struct KindWatch<'s, T> {
     session: &'s Session,
     params: ListParams,
     watch: Option<Box<dyn Watch>>,
     unreachable_since: Option<Instant>,
     /// The current versions.
-    pub(super) all: BTreeMap<Key, DataVolume>,
+    all: BTreeMap<Key, T>,
 }
 
-impl<'s> DataVolumeWatch<'s> {
-    pub(super) fn new(session: &'s Session, params: ListParams) -> Result<Self, Failure> {
+impl<'s, T: ReportsClones> KindWatch<'s, T> {
+    fn new(session: &'s Session, params: ListParams) -> Result<Self, ApiError> {
         let mut watch = Self { session, params, watch: None, unreachable_since: None, all: BTreeMap::new() };
         watch.start()?;
         Ok(watch)
     }
 
-    /// Waits a short time for a change. Returns whether there may be one. Restarts a watch that ended.
-    pub(super) fn wait(&mut self) -> Result<bool, Failure> {
+    fn wait(&mut self, limit: Duration) -> Result<bool, Failure> {
         let Some(watch) = &mut self.watch else { return self.restart() };
-        let event = match watch.next(POLL) {
+        let event = match watch.next(limit) {
             Ok(Some(event)) => event,
             Ok(None) => return Ok(false),
             Err(_) => {
@@ -66,10 +156,10 @@ impl<'s> DataVolumeWatch<'s> {
     }
 
     fn store(&mut self, object: Object, exists: bool) {
-        let Ok(dv) = objects::decode::<DataVolume>(object) else { return };
-        let key = dv.metadata.key();
+        let Ok(object) = objects::decode::<T>(object) else { return };
+        let key = object.key();
         if exists {
-            self.all.insert(key, dv);
+            self.all.insert(key, object);
         } else {
             self.all.remove(&key);
         }
@@ -77,9 +167,9 @@ impl<'s> DataVolumeWatch<'s> {
 
     fn start(&mut self) -> Result<(), ApiError> {
         let cluster: &dyn Cluster = &self.session.cluster;
-        let (all, version) = list::<DataVolume>(cluster, Kind::DataVolume, &self.params)?;
-        self.all = all.into_iter().map(|dv| (dv.metadata.key(), dv)).collect();
-        self.watch = Some(cluster.watch(Kind::DataVolume, &self.params, &version)?);
+        let (all, version) = list::<T>(cluster, T::KIND, &self.params)?;
+        self.all = all.into_iter().map(|object| (object.key(), object)).collect();
+        self.watch = Some(cluster.watch(T::KIND, &self.params, &version)?);
         Ok(())
     }
 
@@ -103,6 +193,41 @@ impl<'s> DataVolumeWatch<'s> {
     }
 }
 
+/// The object that reports a clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FollowedClone {
+    /// DataVolume or PersistentVolumeClaim.
+    pub(super) kind: Kind,
+    pub(super) key: Key,
+}
+
+impl FollowedClone {
+    pub(super) fn data_volume(key: Key) -> Self {
+        Self { kind: Kind::DataVolume, key }
+    }
+
+    pub(super) fn claim(key: Key) -> Self {
+        Self { kind: Kind::PersistentVolumeClaim, key }
+    }
+
+    /// The argument of `kubectl decant status` for it.
+    fn argument(&self) -> String {
+        let is_claim = self.kind == Kind::PersistentVolumeClaim;
+        if is_claim { format!("pvc/{}", self.key.name) } else { self.key.name.clone() }
+    }
+}
+
+impl std::fmt::Display for FollowedClone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", kind_name(self.kind == Kind::PersistentVolumeClaim), self.key)
+    }
+}
+
+/// The kind in messages.
+pub(super) fn kind_name(is_claim: bool) -> &'static str {
+    if is_claim { "PVC" } else { "DataVolume" }
+}
+
 /// How to follow a clone.
 pub(super) struct FollowOptions {
     /// `None` for no limit.
@@ -113,29 +238,28 @@ pub(super) struct FollowOptions {
     pub(super) output: Option<Output>,
 }
 
-/// Follows the clone `key` to its end. Shows a bar on standard error if that is a terminal, otherwise a line at
+/// Follows a clone to its end. Shows a bar on standard error if that is a terminal, otherwise a line at
 /// intervals, and prints the result on standard output.
 pub(super) fn follow_to_end(
     session: &Session,
-    key: &Key,
+    followed: &FollowedClone,
     options: &FollowOptions,
 ) -> Result<Ending, Failure> {
-    let fields = format!("metadata.name={}", key.name);
-    let params = ListParams { namespace: Some(key.namespace.clone()), fields, ..ListParams::default() };
-    let mut watch = DataVolumeWatch::new(session, params)?;
+    let mut watch = CloneWatch::of(session, followed)?;
     session.watch_signals()?;
     let mut reporter = Reporter::new(options.output);
     let started = Instant::now();
     let mut blocked_since: Option<Instant> = None;
     let mut succeeded_since: Option<Instant> = None;
     loop {
-        let Some(dv) = watch.all.get(key) else {
-            reporter.end();
-            return Err(Failure::new(Ending::Missing, format!("DataVolume {key} was deleted")));
+        let seen = match watch.summary(&followed.key) {
+            FollowedSummary::Clone(seen) => seen,
+            FollowedSummary::Missing => {
+                reporter.end();
+                return Err(Failure::new(Ending::Missing, format!("{followed} was deleted")));
+            }
+            FollowedSummary::NotAClone => return Err(not_a_clone(&followed.to_string())),
         };
-        let seen = CloneSummary::of(dv).ok_or_else(|| {
-            Failure::new(Ending::Failed, format!("DataVolume {key} is not a clone of a PVC"))
-        })?;
         reporter.report(&seen)?;
         if seen.state == CloneState::Succeeded && seen.digest.is_none() {
             let since = *succeeded_since.get_or_insert_with(Instant::now);
@@ -153,22 +277,21 @@ pub(super) fn follow_to_end(
             reporter.end();
             return Err(Failure::new(
                 Ending::Clone,
-                format!("DataVolume {key} cannot continue: {}", with_help(&seen)),
+                format!("{followed} cannot continue: {}", with_help(&seen)),
             ));
         }
         if options.timeout.is_some_and(|limit| started.elapsed() >= limit) {
             reporter.end();
-            let text = format!(
-                "timed out waiting for DataVolume {key} ({}); the clone continues",
-                state_text(&seen)
-            );
+            let text =
+                format!("timed out waiting for {followed} ({}); the clone continues", state_text(&seen));
             return Err(Failure::new(Ending::TimedOut, text));
         }
         if let Some(ending) = session.signalled() {
             reporter.end();
             let text = format!(
-                "DataVolume {key} continues; `kubectl decant status -n {} {} --follow` shows it",
-                key.namespace, key.name
+                "{followed} continues; `kubectl decant status -n {} {} --follow` shows it",
+                followed.key.namespace,
+                followed.argument()
             );
             return Err(Failure::new(ending, text));
         }
@@ -176,17 +299,23 @@ pub(super) fn follow_to_end(
     }
 }
 
+/// The failure of a command about an object that is not a clone; `what` is its kind and name.
+pub(super) fn not_a_clone(what: &str) -> Failure {
+    Failure::new(Ending::Failed, format!("{what} is not a clone of a PVC"))
+}
+
 /// Prints the result.
 fn finish(seen: &CloneSummary, output: Option<Output>) -> Result<Ending, Failure> {
     if seen.state == CloneState::Failed {
-        let text = format!("DataVolume {} failed: {}", seen.key(), with_help(seen));
+        let text = format!("{} {} failed: {}", kind_name(seen.is_claim()), seen.key(), with_help(seen));
         return Err(Failure::new(Ending::Clone, text));
     }
     if output.is_none() {
         let amounts = Some(seen.amounts()).filter(|text| !text.is_empty());
         let rest: Vec<String> = amounts.into_iter().chain(seen.digest.clone()).collect();
         let rest = if rest.is_empty() { String::new() } else { format!(": {}", rest.join(", ")) };
-        print_line(&plain(&format!("datavolume.cdi.kubevirt.io/{} cloned{rest}", seen.name)));
+        let resource = if seen.is_claim() { "persistentvolumeclaim" } else { "datavolume.cdi.kubevirt.io" };
+        print_line(&plain(&format!("{resource}/{} cloned{rest}", seen.name)));
     }
     Ok(Ending::Done)
 }
@@ -222,7 +351,7 @@ impl Reporter {
         if self.last.as_ref() == Some(seen) {
             return Ok(());
         }
-        let text = format!("{}  {}  {}", seen.name, phase(seen), progress(seen));
+        let text = format!("{}  {}  {}", seen.shown_name(), phase(seen), progress(seen));
         if let Some(screen) = &mut self.screen {
             screen.draw(&[Line { text, state: Some(seen.state) }]);
         } else if let Some(output) = self.output {

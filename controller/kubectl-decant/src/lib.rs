@@ -1,12 +1,13 @@
 //! `kubectl decant`: starts, shows and checks clones.
 //!
 //! It reads and writes the same objects as `kubectl` and needs no other rights; it never talks to the controller. Each
-//! command is a module: `clone`, `status`, `doctor`, `cleanup`. `follow` watches DataVolumes, `screen` draws on a
+//! command is a module: `clone`, `status`, `doctor`, `cleanup`. `follow` watches clones, `screen` draws on a
 //! terminal.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod args;
+mod as_claim;
 mod cleanup;
 mod clone;
 mod doctor;

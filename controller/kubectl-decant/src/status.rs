@@ -9,18 +9,20 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::args::StatusArgs;
-use crate::ending::{Ending, Failure};
-use crate::follow::{DataVolumeWatch, FollowOptions, follow_to_end, phase};
+use crate::ending::{Ending, Failure, lacks_kind};
+use crate::follow::{CloneWatch, FollowOptions, FollowedClone, follow_to_end, not_a_clone, phase};
 use crate::output::{is_colourful, plain, print, print_error, print_line, print_next, table};
 use crate::screen::{Line, Screen, progress};
-use crate::session::Session;
+use crate::session::{Session, list};
 use crate::unreported::{UnreportedError, status_errors};
-use decant_controller::api::cluster::Cluster;
+use decant_controller::api::cluster::{Cluster, ListParams};
 use decant_controller::objects;
-use decant_controller::objects::{DataVolume, Key, Kind};
+use decant_controller::objects::{Claim, DataVolume, Key, Kind};
 use decant_controller::summary::clone_summary::CloneSummary;
-use decant_controller::summary::pick::{Picked, pick};
+use decant_controller::summary::pick::{Picked, pick_with_claims};
 
+/// What an argument that names a PVC starts with.
+const CLAIM_PREFIX: &str = "pvc/";
 /// More open clones than a person reads.
 const OPEN_MAX: usize = 1000;
 
@@ -33,31 +35,34 @@ struct Clones<'a> {
 pub(super) fn run(session: &Session, args: &StatusArgs) -> Result<Ending, Failure> {
     match (&args.name, args.follow) {
         (Some(name), true) => {
-            let key = Key::new(&session.namespace, name);
-            // The API server has the error message for a missing DataVolume.
-            session.cluster.get(Kind::DataVolume, &key)?;
-            follow_to_end(
-                session,
-                &key,
-                &FollowOptions { timeout: None, ends_if_blocked: false, output: args.output },
-            )
+            let followed = match named(session, name)? {
+                NamedClone::DataVolume(dv) => FollowedClone::data_volume(dv.metadata.key()),
+                NamedClone::Claim(claim) => FollowedClone::claim(claim.metadata.key()),
+            };
+            let options = FollowOptions { timeout: None, ends_if_blocked: false, output: args.output };
+            follow_to_end(session, &followed, &options)
         }
         (None, true) => follow_all(session, args),
         (Some(name), false) => {
-            let object = session.cluster.get(Kind::DataVolume, &Key::new(&session.namespace, name))?;
-            let dv = objects::decode::<DataVolume>(object).ok();
-            let seen = dv.as_ref().and_then(CloneSummary::of);
-            let mut seen = seen.ok_or_else(|| {
-                Failure::new(Ending::Failed, format!("DataVolume {name} is not a clone of a PVC"))
-            })?;
-            let errors = status_errors(session, &session.scope(false), dv.as_slice());
-            add_error(&mut seen, &errors);
+            let seen = match named(session, name)? {
+                NamedClone::DataVolume(dv) => {
+                    let mut seen =
+                        CloneSummary::of(&dv).ok_or_else(|| not_a_clone(&format!("DataVolume {name}")))?;
+                    add_error(&mut seen, &status_errors(session, &session.scope(false), &[*dv]));
+                    seen
+                }
+                NamedClone::Claim(claim) => {
+                    let what = format!("PVC {}", claim.metadata.name);
+                    CloneSummary::of_claim(&claim).ok_or_else(|| not_a_clone(&what))?
+                }
+            };
             show(session, args, &Picked { open: vec![seen], ..Picked::default() })
         }
         (None, false) => {
-            let all: Vec<DataVolume> = session.list(Kind::DataVolume, &session.scope(args.all_namespaces))?;
-            let mut picked = pick(&all, OPEN_MAX, args.recent.into());
-            let errors = status_errors(session, &session.scope(args.all_namespaces), &all);
+            let scope = session.scope(args.all_namespaces);
+            let all: Vec<DataVolume> = session.list(Kind::DataVolume, &scope)?;
+            let mut picked = pick_with_claims(&all, &claims(session, &scope)?, OPEN_MAX, args.recent.into());
+            let errors = status_errors(session, &scope, &all);
             for seen in picked.open.iter_mut().chain(&mut picked.recent) {
                 add_error(seen, &errors);
             }
@@ -66,9 +71,50 @@ pub(super) fn run(session: &Session, args: &StatusArgs) -> Result<Ending, Failur
     }
 }
 
+/// PVCs; none for users who may not list them.
+fn claims(session: &Session, scope: &ListParams) -> Result<Vec<Claim>, Failure> {
+    match list(&session.cluster, Kind::PersistentVolumeClaim, scope) {
+        Ok((claims, _)) => Ok(claims),
+        Err(e) if e.is_forbidden() => Ok(Vec::new()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The object that an argument names.
+enum NamedClone {
+    DataVolume(Box<DataVolume>),
+    Claim(Box<Claim>),
+}
+
+/// The DataVolume `name`, or the PVC if there is no such DataVolume; `pvc/NAME` names only a PVC.
+fn named(session: &Session, name: &str) -> Result<NamedClone, Failure> {
+    let unreadable = |kind: &str, e: &objects::Unreadable| {
+        Failure::new(Ending::Failed, format!("{kind} {name} cannot be read: {e}"))
+    };
+    let claim =
+        |name: &str| session.cluster.get(Kind::PersistentVolumeClaim, &Key::new(&session.namespace, name));
+    if let Some(name) = name.strip_prefix(CLAIM_PREFIX) {
+        let claim = objects::decode(claim(name)?).map_err(|e| unreadable("PVC", &e))?;
+        return Ok(NamedClone::Claim(Box::new(claim)));
+    }
+    // The API server has the error message for a missing DataVolume.
+    match session.cluster.get(Kind::DataVolume, &Key::new(&session.namespace, name)) {
+        Ok(object) => {
+            let dv = objects::decode(object).map_err(|e| unreadable("DataVolume", &e))?;
+            Ok(NamedClone::DataVolume(Box::new(dv)))
+        }
+        Err(missing) if missing.is_not_found() && !lacks_kind(&missing) => {
+            let claim = claim(name).ok().and_then(|object| objects::decode::<Claim>(object).ok());
+            let claim = claim.filter(|claim| CloneSummary::of_claim(claim).is_some());
+            claim.map(|claim| NamedClone::Claim(Box::new(claim))).ok_or_else(|| missing.into())
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// The status of a DataVolume that cannot be written is outdated: the error replaces its reason.
 fn add_error(summary: &mut CloneSummary, errors: &BTreeMap<Key, UnreportedError>) {
-    if let Some(error) = errors.get(&summary.key()) {
+    if let Some(error) = errors.get(&summary.key()).filter(|_| !summary.is_claim()) {
         summary.reason.clone_from(&error.reason);
         summary.message.clone_from(&error.message);
     }
@@ -124,7 +170,7 @@ fn cells(seen: &CloneSummary, all_namespaces: bool, now: OffsetDateTime) -> Vec<
         progress += &format!("  {age} ago");
     }
     row(
-        [seen.namespace.clone(), seen.name.clone(), phase(seen), progress].map(|cell| plain(&cell)),
+        [seen.namespace.clone(), seen.shown_name(), phase(seen), progress].map(|cell| plain(&cell)),
         all_namespaces,
     )
 }
@@ -143,15 +189,15 @@ fn ago(time: &str, now: OffsetDateTime) -> Option<String> {
 
 /// Shows changes until a signal.
 fn follow_all(session: &Session, args: &StatusArgs) -> Result<Ending, Failure> {
-    let mut watch = DataVolumeWatch::new(session, session.scope(args.all_namespaces))?;
+    let mut watch = CloneWatch::new(session, &session.scope(args.all_namespaces))?;
     session.watch_signals()?;
     let mut screen = if args.output.is_none() { Screen::on(io::stdout()) } else { None };
-    let mut printed: BTreeMap<Key, CloneSummary> = BTreeMap::new();
+    let mut printed = BTreeMap::new();
     let mut has_changed = true;
     loop {
         if has_changed {
-            let all: Vec<&DataVolume> = watch.all.values().collect();
-            let picked = pick(&all, OPEN_MAX, args.recent.into());
+            let picked =
+                pick_with_claims(&watch.data_volumes(), &watch.claims(), OPEN_MAX, args.recent.into());
             match &mut screen {
                 Some(screen) if picked == Picked::default() => {
                     screen.draw(&[Line { text: nothing(session, args), state: None }]);
@@ -169,13 +215,13 @@ fn follow_all(session: &Session, args: &StatusArgs) -> Result<Ending, Failure> {
 
 /// Prints a line, or a document, for each clone that changed.
 fn print_changes(
-    printed: &mut BTreeMap<Key, CloneSummary>,
+    printed: &mut BTreeMap<(Key, &'static str), CloneSummary>,
     picked: &Picked,
     args: &StatusArgs,
 ) -> Result<(), Failure> {
     let now = OffsetDateTime::now_utc();
     for seen in picked.open.iter().chain(&picked.recent) {
-        if printed.insert(seen.key(), seen.clone()).as_ref() == Some(seen) {
+        if printed.insert((seen.key(), seen.kind), seen.clone()).as_ref() == Some(seen) {
             continue;
         }
         match args.output {
@@ -189,6 +235,7 @@ fn print_changes(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use decant_controller::summary::pick::pick;
     use serde_json::json;
 
     fn clone(name: &str, phase: &str) -> DataVolume {

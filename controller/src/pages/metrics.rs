@@ -6,11 +6,18 @@ use decant_shared::protocol::prometheus::{MetricKind, MetricsPage, NameError, Sa
 
 use crate::api::client::KubeCluster;
 use crate::api::counted::Counted;
+use crate::objects::annotations::{CLONE_PHASE, POD_RESTARTS};
 use crate::objects::{Checked, DataVolume, DataVolumePhase};
 use crate::pages::health::HealthState;
+use crate::pages::populated;
 use crate::progress::poller::PollOutcome;
 use crate::reconcile::reconciler::Reconciler;
+use crate::summary::claim_summary::is_clone;
+use crate::summary::clone_summary::CloneState;
 use crate::watch::unreadable::KINDS;
+
+/// The values of the annotation with the phase of a clone.
+const CLONE_PHASES: [&str; 5] = ["Pending", "HostClone", "Rebind", "Succeeded", "Error"];
 
 /// The current page.
 pub(super) fn page(health: &HealthState) -> Result<String, NameError> {
@@ -28,6 +35,7 @@ pub(super) fn page(health: &HealthState) -> Result<String, NameError> {
         unreadable(&mut page, &reconciler)?;
         authorities(&mut page, &reconciler)?;
         data_volumes(&mut page, &reconciler)?;
+        populated_claims(&mut page, &reconciler)?;
         restarts(&mut page, &reconciler)?;
         clones(&mut page, &reconciler)?;
     }
@@ -126,6 +134,22 @@ fn data_volumes(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), N
     page.family("kubevirt_cdi_datavolume_pending", help, MetricKind::Gauge)?.sample(&[], pending)
 }
 
+fn populated_claims(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError> {
+    let mut phases: BTreeMap<String, u64> = BTreeMap::new();
+    for claim in reconciler.observer.stores.claims.all().iter().filter(|claim| is_clone(claim)) {
+        let phase = claim.metadata.annotation(CLONE_PHASE).unwrap_or_default();
+        // Users can write the annotation.
+        let phase = CLONE_PHASES.into_iter().find(|known| *known == phase).unwrap_or_default();
+        *phases.entry(phase.to_owned()).or_default() += 1;
+    }
+    let help = "PVCs that are filled without a DataVolume, by phase of the clone.";
+    let mut family = page.family("decant_populated_pvcs", help, MetricKind::Gauge)?;
+    for (phase, count) in phases {
+        family.sample(&[("phase", &phase)], count)?;
+    }
+    Ok(())
+}
+
 fn relies_on_default_class(dv: &DataVolume) -> bool {
     let spec = dv.spec.pvc.as_ref().or(dv.spec.storage.as_ref());
     matches!(dv.status.phase, DataVolumePhase::Unset | DataVolumePhase::Pending)
@@ -144,12 +168,23 @@ fn restarts(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameE
             family.sample(&[("namespace", &metadata.namespace), ("name", &metadata.name)], restarts)?;
         }
     }
+    for claim in reconciler.observer.stores.claims.all().iter().filter(|claim| is_clone(claim)) {
+        let metadata = &claim.metadata;
+        let restarts =
+            metadata.annotation(POD_RESTARTS).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
+        if restarts > 0 && !CloneState::of_claim(claim).is_final() {
+            let labels = [("namespace", &*metadata.namespace), ("name", &*metadata.name)];
+            family.sample(&labels, u64::from(restarts))?;
+        }
+    }
     Ok(())
 }
 
 /// Each running clone, by namespace and name.
 fn clones(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError> {
     let all = reconciler.pollers.readings.all();
+    let all: Vec<_> =
+        all.into_iter().map(|(key, progress)| (populated::shown_key(reconciler, &key), progress)).collect();
     let mut each =
         |name: &str,
          help: &str,

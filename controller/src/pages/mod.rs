@@ -2,6 +2,7 @@
 
 pub mod health;
 pub mod metrics;
+mod populated;
 pub mod probes;
 pub mod server;
 pub mod status;

@@ -7,8 +7,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::pages::health::HealthState;
+use crate::pages::populated;
 use crate::summary::clone_summary::{CloneState, CloneSummary};
-use crate::summary::pick::{Picked, pick};
+use crate::summary::pick::{Picked, pick_with_claims};
 
 /// Open clones on the page; the others are counted.
 const OPEN_MAX: usize = 100;
@@ -37,9 +38,11 @@ pub struct Overview {
 /// The current page.
 pub(super) fn page(health: &HealthState) -> String {
     let clones = health.reconciler().map(|reconciler| {
-        let mut picked = pick(&reconciler.observer.stores.data_volumes.all(), OPEN_MAX, RECENT_MAX);
+        let stores = &reconciler.observer.stores;
+        let mut picked =
+            pick_with_claims(&stores.data_volumes.all(), &stores.claims.all(), OPEN_MAX, RECENT_MAX);
         let fresh = |seen: CloneSummary| {
-            let news = reconciler.pollers.readings.get(&seen.key());
+            let news = populated::reading(&reconciler, &seen.key());
             seen.with(news.as_ref())
         };
         picked.open = picked.open.into_iter().map(fresh).collect();
@@ -120,7 +123,7 @@ fn row(html: &mut String, seen: &CloneSummary) {
         html,
         "<tr class=\"{class}\"><th scope=\"row\"><span class=\"namespace\">{}/</span>{}",
         text(&seen.namespace, NAME_CHARS),
-        text(&seen.name, NAME_CHARS),
+        text(&seen.shown_name(), NAME_CHARS),
     );
     if !seen.source.is_empty() {
         let _ = write!(html, "<div class=\"from\">from {}</div>", text(&seen.source, NAME_CHARS));

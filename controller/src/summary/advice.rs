@@ -24,7 +24,7 @@ const fn blocks(reason: &'static str, means: &'static str, helps: &'static str) 
 }
 
 /// All reasons with advice.
-pub const ADVICE: [Advice; 37] = [
+pub const ADVICE: [Advice; 47] = [
     helps(
         "CloneWithoutSource",
         "the source PVC or DataSource does not exist",
@@ -33,7 +33,8 @@ pub const ADVICE: [Advice; 37] = [
     blocks(
         "CloneNotAllowed",
         "the source is in another namespace, and there is neither consent nor a right",
-        "annotate the source with decant.dev/allow-clone-to, or clone as a user with the required right",
+        "annotate the source with decant.dev/allow-clone-to, or clone as a user with the required right; for a CloneSource, a \
+         ReferenceGrant helps too",
     ),
     blocks(
         "CloneValidationFailed",
@@ -106,6 +107,51 @@ pub const ADVICE: [Advice; 37] = [
         "VolumeInTheWay",
         "the DataVolume has `cdi.kubevirt.io/storage.checkStaticVolume`, and a volume may hold data to be kept",
         "correct the volume or the DataVolume as the message says, or remove cdi.kubevirt.io/storage.checkStaticVolume to clone",
+    ),
+    blocks(
+        "NoProvisioner",
+        "a PVC with a data source has a storage class that does not create its volumes with a CSI driver",
+        "create the PVC again with a class of a CSI driver, or clone with a DataVolume",
+    ),
+    blocks(
+        "PrimeInTheWay",
+        "another owner has a PVC with the name of the clone's temporary PVC: a user, or a second populator",
+        "delete the PVC that the message names, or remove the other populator",
+    ),
+    helps(
+        "PrimeReplaced",
+        "the temporary PVC of the clone is of no use, for the reason in the message",
+        "nothing: the controller creates it again, and the clone starts over",
+    ),
+    helps(
+        "VolumeGone",
+        "the complete volume was deleted, or taken by another PVC, before the target was bound to it",
+        "nothing: the clone starts over; find out who deleted the volume",
+    ),
+    helps(
+        "RebindInProgress",
+        "usual at the end: the complete volume is handed over to the target PVC",
+        "wait; if it takes long, a pod may still use the temporary PVC: see `kubectl describe` of both PVCs",
+    ),
+    helps(
+        "ErrCreatingPrime",
+        "a LimitRange, policy or webhook refuses the temporary PVC in the namespace of the source",
+        "change the LimitRange, policy or webhook that refuses the PVC; the controller retries",
+    ),
+    helps(
+        "ErrDeletingPrime",
+        "the temporary PVC cannot be deleted",
+        "let the controller delete its PVCs: change the policy, webhook or role that refuses it; the controller retries",
+    ),
+    helps(
+        "ErrChangingVolume",
+        "the volume of the clone cannot be changed",
+        "let the controller change PersistentVolumes: change the policy, webhook or role that refuses it; the controller retries",
+    ),
+    helps(
+        "ErrChangingCloneSource",
+        "the VolumeCloneSource of the DataVolume cannot be created or deleted",
+        "let the controller change VolumeCloneSources: change the policy, webhook or role that refuses it; the controller retries",
     ),
     helps(
         "ErrStartingPod",
@@ -210,6 +256,11 @@ pub const ADVICE: [Advice; 37] = [
     helps(
         "WaitForFirstConsumer",
         "the phase: the storage class, not of a CSI driver, waits for a pod that uses the PVC",
+        "start a pod that uses the PVC, or clone with --immediate",
+    ),
+    helps(
+        "PendingPopulation",
+        "the storage class waits for a pod that uses the PVC; the clone starts then, and the pod starts when the clone is complete",
         "start a pod that uses the PVC, or clone with --immediate",
     ),
 ];

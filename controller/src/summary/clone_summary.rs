@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::objects::annotations::{DIGEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE};
 use crate::objects::clone_request::{Wanted, wanted};
 use crate::objects::data_volume::higher_percent;
-use crate::objects::{ConditionStatus, ConditionType, DataVolume, DataVolumePhase, Key, Reason};
+use crate::objects::{ConditionStatus, ConditionType, DataVolume, DataVolumePhase, Key, Kind, Reason};
 use crate::progress::clone_progress::{Progress, amounts, target_activity};
 use crate::progress::page::phase_named;
 use crate::reconcile::last_error;
@@ -48,15 +48,18 @@ impl CloneState {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CloneSummary {
-    /// The namespace of the DataVolume.
+    /// `DataVolume`, or `PersistentVolumeClaim` for a PVC that is filled without a DataVolume.
+    pub kind: &'static str,
+    /// The namespace of the DataVolume or PVC.
     pub namespace: String,
-    /// The name of the DataVolume.
+    /// The name of the DataVolume or PVC.
     pub name: String,
-    /// The source: `namespace/name` of a PVC or of a DataSource; empty if it cannot be read.
+    /// The source: `namespace/name` of a PVC or of a DataSource; empty if it cannot be read. For a PVC, kind and name of
+    /// its data source.
     pub source: String,
     /// The state.
     pub state: CloneState,
-    /// The phase of the DataVolume.
+    /// The phase of the DataVolume; for a PVC, its annotation `cdi.kubevirt.io/clonePhase`.
     pub phase: String,
     /// 0 to 100; `None` while it is unknown.
     pub percent: Option<f64>,
@@ -74,9 +77,9 @@ pub struct CloneSummary {
     pub message: String,
     /// How often its pods were restarted or replaced.
     pub restarts: i64,
-    /// When the DataVolume was created; RFC 3339.
+    /// When the DataVolume or PVC was created; RFC 3339.
     pub created: String,
-    /// When it succeeded or failed; RFC 3339, empty before.
+    /// When the DataVolume succeeded or failed; RFC 3339, empty before. Always empty for a PVC.
     pub ended: String,
     /// The digest of the content, once source and target agree on it.
     pub digest: Option<String>,
@@ -95,6 +98,7 @@ impl CloneSummary {
         let runs = state == CloneState::Running;
         let (reason, message) = why(dv, state);
         Some(Self {
+            kind: Kind::DataVolume.name(),
             namespace: dv.metadata.namespace.clone(),
             name: dv.metadata.name.clone(),
             source,
@@ -132,6 +136,16 @@ impl CloneSummary {
     /// Namespace and name.
     pub fn key(&self) -> Key {
         Key::new(&self.namespace, &self.name)
+    }
+
+    /// Whether a PVC without a DataVolume reports the clone.
+    pub fn is_claim(&self) -> bool {
+        self.kind == Kind::PersistentVolumeClaim.name()
+    }
+
+    /// The name in lists: a PVC is marked as one.
+    pub fn shown_name(&self) -> String {
+        if self.is_claim() { format!("pvc/{}", self.name) } else { self.name.clone() }
     }
 
     /// `12.34 %`, or a dash while it is unknown. Rounded down: only a clone that succeeded has 100.
@@ -184,7 +198,9 @@ fn why(dv: &DataVolume, state: CloneState) -> (String, String) {
         CloneState::Succeeded if last_error::is_reason(&running.0) => running,
         CloneState::Succeeded => Default::default(),
         CloneState::Waiting | CloneState::Failed => match dv.status.phase {
-            DataVolumePhase::WaitForFirstConsumer if running.0.is_empty() => {
+            DataVolumePhase::WaitForFirstConsumer | DataVolumePhase::PendingPopulation
+                if running.0.is_empty() =>
+            {
                 (dv.status.phase.to_string(), format!("no pod uses PVC {} yet", dv.status.claim_name))
             }
             _ if !bound.0.is_empty() && !HARMLESS.iter().any(|reason| reason.is(&bound.0)) => bound,

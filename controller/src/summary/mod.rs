@@ -1,6 +1,7 @@
-//! Summaries of clones from their DataVolumes, for `kubectl decant` and the status page.
+//! Summaries of clones from their DataVolumes or PVCs, for `kubectl decant` and the status page.
 
 pub mod advice;
+pub mod claim_summary;
 pub mod clone_summary;
 pub mod complaint;
 pub mod pick;

@@ -1,9 +1,11 @@
 //! Selects the clones to show: those that run or wait, and those that ended last. The number is limited.
 
 use std::borrow::Borrow;
+use std::cmp::Reverse;
 
-use crate::objects::{ConditionType, DataVolume};
+use crate::objects::{Claim, ConditionType, DataVolume, Meta};
 use crate::reconcile::last_error;
+use crate::summary::claim_summary::is_clone;
 use crate::summary::clone_summary::{CloneState, CloneSummary, ended};
 
 /// The clones to show.
@@ -17,19 +19,75 @@ pub struct Picked {
     pub more_open: usize,
 }
 
-/// At most `open_max` open clones and `recent_max` ended clones. Only those are summarized.
+/// The object that reports a clone.
+#[derive(Clone, Copy)]
+enum CloneReport<'a> {
+    DataVolume(&'a DataVolume),
+    /// A PVC without a DataVolume.
+    Claim(&'a Claim),
+}
+
+impl CloneReport<'_> {
+    fn meta(&self) -> &Meta {
+        match self {
+            Self::DataVolume(dv) => &dv.metadata,
+            Self::Claim(claim) => &claim.metadata,
+        }
+    }
+
+    fn state(&self) -> CloneState {
+        match self {
+            Self::DataVolume(dv) => CloneState::of(dv),
+            Self::Claim(claim) => CloneState::of_claim(claim),
+        }
+    }
+
+    /// When the clone ended, for the order; of a PVC, when it was created.
+    fn ended(&self) -> &str {
+        match self {
+            Self::DataVolume(dv) => ended(dv),
+            Self::Claim(claim) => &claim.metadata.creation_timestamp,
+        }
+    }
+
+    fn summary(&self) -> Option<CloneSummary> {
+        match self {
+            Self::DataVolume(dv) => CloneSummary::of(dv),
+            Self::Claim(claim) => CloneSummary::of_claim(claim),
+        }
+    }
+
+    /// An object that is being deleted is shown only if an error delays that.
+    fn is_shown(&self) -> bool {
+        match self {
+            Self::DataVolume(dv) => !dv.metadata.is_deleting() || has_trouble(dv),
+            Self::Claim(claim) => is_clone(claim) && !claim.metadata.is_deleting(),
+        }
+    }
+}
+
+/// At most `open_max` open clones and `recent_max` ended clones of DataVolumes. Only those are summarized.
 pub fn pick<D: Borrow<DataVolume>>(all: &[D], open_max: usize, recent_max: usize) -> Picked {
-    // A DataVolume that is being deleted is shown only if an error delays that.
-    let is_shown = |dv: &&DataVolume| !dv.metadata.is_deleting() || has_trouble(dv);
-    let all = || all.iter().map(Borrow::borrow).filter(is_shown);
-    let mut open: Vec<(CloneState, &DataVolume)> =
-        all().map(|dv| (CloneState::of(dv), dv)).filter(|(state, _)| !state.is_final()).collect();
-    let name = |dv: &'_ DataVolume| (dv.metadata.namespace.clone(), dv.metadata.name.clone());
-    open.sort_by_cached_key(|(state, dv)| (*state, name(dv)));
-    let mut recent: Vec<&DataVolume> = all().filter(|dv| CloneState::of(dv).is_final()).collect();
-    recent.sort_by_cached_key(|dv| (std::cmp::Reverse(ended(dv).to_owned()), name(dv)));
-    let shown: Vec<CloneSummary> =
-        open.iter().filter_map(|(_, dv)| CloneSummary::of(dv)).take(open_max).collect();
+    pick_with_claims::<D, Claim>(all, &[], open_max, recent_max)
+}
+
+/// Like [`pick`], also from the PVCs that are filled without a DataVolume. `claims` may contain others.
+pub fn pick_with_claims<D: Borrow<DataVolume>, C: Borrow<Claim>>(
+    data_volumes: &[D],
+    claims: &[C],
+    open_max: usize,
+    recent_max: usize,
+) -> Picked {
+    let data_volumes = data_volumes.iter().map(|dv| CloneReport::DataVolume(dv.borrow()));
+    let claims = claims.iter().map(|claim| CloneReport::Claim(claim.borrow()));
+    let all: Vec<CloneReport<'_>> = data_volumes.chain(claims).filter(CloneReport::is_shown).collect();
+    let mut open: Vec<(CloneState, CloneReport<'_>)> =
+        all.iter().map(|one| (one.state(), *one)).filter(|(state, _)| !state.is_final()).collect();
+    let name = |one: &CloneReport<'_>| (one.meta().namespace.clone(), one.meta().name.clone());
+    open.sort_by_cached_key(|(state, one)| (*state, name(one)));
+    let mut recent: Vec<CloneReport<'_>> = all.into_iter().filter(|one| one.state().is_final()).collect();
+    recent.sort_by_cached_key(|one| (Reverse(one.ended().to_owned()), name(one)));
+    let shown: Vec<CloneSummary> = open.iter().filter_map(|(_, one)| one.summary()).take(open_max).collect();
     let more_open = if shown.len() < open_max {
         0
     } else {
@@ -38,7 +96,7 @@ pub fn pick<D: Borrow<DataVolume>>(all: &[D], open_max: usize, recent_max: usize
     };
     Picked {
         open: shown,
-        recent: recent.into_iter().filter_map(CloneSummary::of).take(recent_max).collect(),
+        recent: recent.iter().filter_map(CloneReport::summary).take(recent_max).collect(),
         more_open,
     }
 }
