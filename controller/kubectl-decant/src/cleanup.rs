@@ -4,16 +4,18 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::args::CleanupArgs;
 use crate::ending::{Ending, Failure};
 use crate::output::{plain, print, print_error, print_line, table};
+use crate::populations;
 use crate::session::{Session, list};
-use decant_controller::api::cluster::{ApiError, Cluster, ListParams};
+use decant_controller::api::cluster::{ApiError, Cluster, ListParams, Part};
 use decant_controller::objects;
 use decant_controller::objects::annotations::{
     APP, APP_VALUE, CLONE_OF, CLONE_REQUEST, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET,
-    CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER, OWNER_REF,
+    CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER, OWNER_REF, RECLAIM_POLICY,
 };
 use decant_controller::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid, names};
 use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
@@ -34,7 +36,7 @@ pub(super) fn run(session: &Session, args: &CleanupArgs) -> Result<Ending, Failu
     if found.leftovers.is_empty() || args.dry_run || args.output.is_some() && !args.yes {
         return Ok(Ending::Done);
     }
-    if !args.yes && !is_wanted(found.leftovers.len())? {
+    if !args.yes && !is_wanted(&found.leftovers)? {
         print_error("Nothing was deleted.");
         return Ok(Ending::Done);
     }
@@ -52,9 +54,15 @@ fn show(leftovers: &[Leftover]) {
 }
 
 /// Asks for confirmation on standard error; only `y` and `yes` mean yes.
-fn is_wanted(count: usize) -> Result<bool, Failure> {
-    let objects = if count == 1 { "this object" } else { "these objects" };
-    let _ = write!(io::stderr(), "Delete {objects}? [y/N] ").and_then(|()| io::stderr().flush());
+fn is_wanted(leftovers: &[Leftover]) -> Result<bool, Failure> {
+    let objects = if leftovers.len() == 1 { "this object" } else { "these objects" };
+    let volumes = leftovers.iter().filter(|left| left.reclaim_policy.is_some()).count();
+    let question = match volumes {
+        0 => format!("Delete {objects}?"),
+        _ if volumes == leftovers.len() => "Restore the reclaim policy of these volumes?".to_owned(),
+        _ => "Delete these objects, and restore the reclaim policy of the volumes?".to_owned(),
+    };
+    let _ = write!(io::stderr(), "{question} [y/N] ").and_then(|()| io::stderr().flush());
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     if !matches!(read, Ok(1..)) {
@@ -72,7 +80,10 @@ fn delete(session: &Session, leftovers: &[Leftover], prints: bool) -> Result<End
     for left in leftovers {
         let name = format!("{} {}", left.kind.name(), left.key());
         match delete_one(session, left) {
-            Ok(()) if prints => print_line(&format!("{name} deleted")),
+            Ok(()) if prints => match &left.reclaim_policy {
+                Some(policy) => print_line(&format!("{name}: reclaim policy {policy} restored")),
+                None => print_line(&format!("{name} deleted")),
+            },
             Ok(()) => {}
             Err(e) => {
                 failures += 1;
@@ -84,14 +95,22 @@ fn delete(session: &Session, leftovers: &[Leftover], prints: bool) -> Result<End
         0 => Ok(Ending::Done),
         _ => Err(Failure::new(
             Ending::Failed,
-            format!("{failures} of {} objects could not be deleted", leftovers.len()),
+            format!("{failures} of {} objects could not be cleaned up", leftovers.len()),
         )),
     }
 }
 
 /// Deleting a DataVolume would also delete its PVC with all data, so the PVC is orphaned first.
 fn delete_one(session: &Session, left: &Leftover) -> Result<(), ApiError> {
-    if left.kind == Kind::DataVolume {
+    if let Some(policy) = &left.reclaim_policy {
+        // With another UID it fails. Kubernetes then deletes a released volume whose policy is Delete.
+        let mut patch = json!({ "metadata": { "uid": left.uid, "annotations": { RECLAIM_POLICY: null } } });
+        if matches!(policy.as_str(), "Delete" | "Retain" | "Recycle") {
+            patch["spec"] = json!({ "persistentVolumeReclaimPolicy": policy });
+        }
+        let key = Key::new("", &left.name);
+        session.cluster.patch(left.kind, &key, Part::Whole, &patch).map(drop)
+    } else if left.kind == Kind::DataVolume {
         session.cluster.delete_alone(left.kind, &left.key(), &left.uid)
     } else {
         session.cluster.delete(left.kind, &left.key(), &left.uid, None)
@@ -100,6 +119,7 @@ fn delete_one(session: &Session, left: &Leftover) -> Result<(), ApiError> {
 
 /// An object that is no longer needed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Leftover {
     #[serde(serialize_with = "kind_name")]
     pub(super) kind: Kind,
@@ -107,6 +127,9 @@ pub(super) struct Leftover {
     pub(super) name: String,
     pub(super) uid: Uid,
     pub(super) why: String,
+    /// Of a volume: the reclaim policy that is restored. The volume itself is not deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reclaim_policy: Option<String>,
 }
 
 fn kind_name<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
@@ -116,7 +139,7 @@ fn kind_name<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, 
 impl Leftover {
     fn new(kind: Kind, meta: &Meta, why: impl Into<String>) -> Self {
         let Key { namespace, name } = meta.key();
-        Self { kind, namespace, name, uid: meta.uid.clone(), why: why.into() }
+        Self { kind, namespace, name, uid: meta.uid.clone(), why: why.into(), reclaim_policy: None }
     }
 
     pub(super) fn key(&self) -> Key {
@@ -152,6 +175,7 @@ pub(super) fn find(session: &Session, all_namespaces: bool, finished: bool) -> R
         Err(e) if e.code == 403 => found.not_looked_at.push(format!("secrets: {e}")),
         Err(e) => return Err(e.into()),
     }
+    find_populations(session, all_namespaces, &mut found)?;
     if finished {
         for dv in session.list::<DataVolume>(Kind::DataVolume, &scope)? {
             if is_finished(&dv) && claims.is_marked(&dv)? {
@@ -161,6 +185,32 @@ pub(super) fn find(session: &Session, all_namespaces: bool, finished: bool) -> R
         }
     }
     Ok(found)
+}
+
+/// Finds what clones into PVCs left that are filled before they are bound. Volumes belong to no namespace, so they are
+/// searched only with all namespaces.
+fn find_populations(session: &Session, all_namespaces: bool, found: &mut Found) -> Result<(), Failure> {
+    match populations::primes(session, &session.scope(all_namespaces), &mut found.not_looked_at) {
+        Ok(primes) => {
+            found.leftovers.extend(primes.iter().map(|left| {
+                Leftover::new(Kind::PersistentVolumeClaim, &left.claim.metadata, left.why.as_str())
+            }))
+        }
+        Err(e) if e.is_forbidden() => found.not_looked_at.push(format!("PVCs: {e}")),
+        Err(e) => return Err(e.into()),
+    }
+    if !all_namespaces {
+        return Ok(());
+    }
+    match populations::volumes(session) {
+        Ok(volumes) => found.leftovers.extend(volumes.into_iter().map(|left| Leftover {
+            reclaim_policy: Some(left.policy),
+            ..Leftover::new(Kind::PersistentVolume, &left.volume.metadata, left.why)
+        })),
+        Err(e) if e.is_forbidden() => found.not_looked_at.push(format!("volumes: {e}")),
+        Err(e) => return Err(e.into()),
+    }
+    Ok(())
 }
 
 /// Whether `dv` is a clone that succeeded and has no owner: a virtual machine would create its DataVolume again.
@@ -263,7 +313,7 @@ fn secrets(session: &Session, ours: &ListParams, pods: &[Pod]) -> Result<Vec<Lef
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     fn pod(component: &str, name: &str, phase: &str) -> Pod {
         let labels = json!({ COMPONENT: component });

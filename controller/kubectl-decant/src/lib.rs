@@ -14,6 +14,7 @@ mod doctor;
 mod ending;
 mod follow;
 mod output;
+mod populations;
 mod screen;
 mod session;
 mod status;

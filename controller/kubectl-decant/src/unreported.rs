@@ -117,7 +117,9 @@ fn errors_without_data_volume_of(
     }
     for claim in alone {
         let text = |name| claim.metadata.annotation(name).unwrap_or_default();
-        if text(CLONE_REQUEST).is_empty() || !text(CLONE_OF).is_empty() {
+        // A temporary PVC reports its errors on the PVC that it fills.
+        let is_prime = claim.populates().is_some();
+        if text(CLONE_REQUEST).is_empty() || !text(CLONE_OF).is_empty() || is_prime {
             continue;
         }
         let sides = [(RUNNING_REASON, RUNNING_MESSAGE), (SOURCE_RUNNING_REASON, SOURCE_RUNNING_MESSAGE)];

@@ -10,7 +10,7 @@ use crate::session::{Session, list};
 use crate::unreported::{UnreportedError, errors_without_data_volume, status_errors};
 use decant_controller::api::cluster::{ApiError, ListParams};
 use decant_controller::objects::annotations::{APP, APP_VALUE};
-use decant_controller::objects::{DataVolume, Key, Kind, Meta, Pod};
+use decant_controller::objects::{Claim, DataVolume, Key, Kind, Meta, Pod};
 use decant_controller::summary::advice::{GENERAL, advice};
 use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
 use decant_controller::summary::complaint::{Complaint, is_old};
@@ -30,6 +30,8 @@ pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
 #[derive(Default)]
 struct CloneEvidence {
     data_volumes: Vec<DataVolume>,
+    /// PVCs, also those that are not clones.
+    claims: Vec<Claim>,
     pods: Vec<Pod>,
     /// Errors of DataVolumes whose status cannot be written, so that it is outdated.
     status_errors: BTreeMap<Key, UnreportedError>,
@@ -51,10 +53,13 @@ impl CloneEvidence {
         let ours = ListParams { labels: format!("{APP}={APP_VALUE}"), ..scope.clone() };
         let data_volumes = list(&session.cluster, Kind::DataVolume, scope)?.0;
         let pods = list(&session.cluster, Kind::Pod, &ours)?.0;
+        let claims = list(&session.cluster, Kind::PersistentVolumeClaim, scope);
         Ok(Self {
             status_errors: status_errors(session, scope, &data_volumes),
             other_errors: errors_without_data_volume(session, scope, &data_volumes, &pods),
             data_volumes,
+            // Users who may not list PVCs see the clones of DataVolumes.
+            claims: claims.map(|(claims, _)| claims).unwrap_or_default(),
             pods,
         })
     }
@@ -81,6 +86,15 @@ fn judge(evidence: &CloneEvidence, first: &str, now: OffsetDateTime) -> Vec<Chec
             }),
         );
     }
+    let by_claim = evidence.claims.iter().filter_map(CloneSummary::of_claim);
+    let mut by_claim: Vec<CloneSummary> = by_claim.collect();
+    by_claim.sort_by_key(|seen| seen.namespace != first);
+    for seen in by_claim.iter().filter(|seen| !evidence.other_errors.contains_key(&("PVC", seen.key()))) {
+        let complaint = Complaint::of_claim(seen, now);
+        checks.extend(complaint.map(|complaint| {
+            Check::fail(format!("clone pvc {}", seen.key()), complaint.found, complaint.helps)
+        }));
+    }
     let old_pods = evidence.pods.iter().filter(|pod| is_old(&pod.metadata.creation_timestamp, now));
     checks.extend(old_pods.filter_map(pod));
     let more = checks.len().saturating_sub(SHOWN);
@@ -93,12 +107,13 @@ fn judge(evidence: &CloneEvidence, first: &str, now: OffsetDateTime) -> Vec<Chec
         ));
     }
     if checks.is_empty() {
-        let count = |state| clones.iter().filter(|(_, seen)| seen.state == state).count();
+        let all = || clones.iter().map(|(_, seen)| seen).chain(&by_claim);
+        let count = |state| all().filter(|seen| seen.state == state).count();
         let running = count(CloneState::Running);
         let waiting = count(CloneState::Waiting);
         checks.push(Check::ok(
             "clones",
-            format!("{} found, {running} running, {waiting} waiting, no problems", clones.len()),
+            format!("{} found, {running} running, {waiting} waiting, no problems", all().count()),
         ));
     }
     checks
@@ -184,6 +199,34 @@ mod tests {
         let checks = judge(&evidence, "n", OffsetDateTime::parse(NOW, &Rfc3339).unwrap());
         assert_eq!(checks.len(), 1);
         assert!(checks[0].found.contains("ErrWritingStatus: no"), "{checks:?}");
+    }
+
+    fn judged_claim(annotations: &Value) -> Vec<Check> {
+        let claim = serde_json::from_value(json!({
+            "metadata": { "namespace": "n", "name": "copy", "creationTimestamp": "2026-01-01T00:00:00Z",
+                          "annotations": annotations },
+            "spec": { "dataSourceRef": { "apiGroup": "decant.dev", "kind": "CloneSource", "name": "golden" } },
+        }))
+        .unwrap();
+        let evidence = CloneEvidence { claims: vec![claim], ..CloneEvidence::default() };
+        judge(&evidence, "n", OffsetDateTime::parse(NOW, &Rfc3339).unwrap())
+    }
+
+    #[test]
+    fn a_claim_without_a_data_volume_is_checked_like_one() {
+        use decant_controller::objects::annotations::{
+            CLONE_ERROR, CLONE_PHASE, RUNNING_MESSAGE, RUNNING_REASON,
+        };
+        let blocked = json!({ CLONE_PHASE: "Error", CLONE_ERROR: "m", RUNNING_REASON: "NoProvisioner", RUNNING_MESSAGE: "m" });
+        let checks = judged_claim(&blocked);
+        assert_eq!(
+            (checks[0].about.as_str(), checks[0].found.as_str()),
+            ("clone pvc n/copy", "NoProvisioner: m")
+        );
+        assert!(checks[0].help.contains("CSI driver"), "{checks:?}");
+        assert!(judged_claim(&json!({}))[0].found.contains("no controller has processed"));
+        let waits = judged_claim(&json!({ CLONE_PHASE: "Pending" }));
+        assert_eq!(waits[0].found, "1 found, 0 running, 1 waiting, no problems");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod certificates;
 mod clones;
 mod controller;
 mod definitions;
+mod populators;
 mod rights;
 mod storage;
 mod webhook;
@@ -110,6 +111,7 @@ pub(super) fn run(session: &Session, args: &DoctorArgs) -> Result<Ending, Failur
     printer.add(certificates::check(&installation, has_webhook));
     printer.add(webhook::check(&installation));
     printer.add(storage::check(&installation));
+    printer.add(populators::check(&installation));
     printer.add(block_devices::check(&installation));
     printer.add(clones::check(&installation));
     // Last, because the holder of the Lease has had time to renew it.
