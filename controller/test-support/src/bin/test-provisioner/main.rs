@@ -1,14 +1,14 @@
 //! A dynamic provisioner for tests. It acts as the external-provisioner of a CSI driver does, with volumes on loop devices of
 //! this machine. `scripts/cluster.sh provisioner up` starts it.
 //!
-//! It keeps no state besides its delays: after any change of a claim, class or volume it lists everything and does what is
+//! It keeps no state besides its delays: after any change of a claim, class or volume it looks at all of them and does what is
 //! missing. A volume that is released is deleted if its reclaim policy is `Delete`, whatever its `claimRef` names: CSI
 //! provisioners do the same.
 
 mod disks;
 mod request;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,8 +16,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use decant_controller::api::client::KubeCluster;
-use decant_controller::api::cluster::{ApiError, Cluster, ListParams};
-use decant_controller::api::listing::list;
+use decant_controller::api::cluster::{ApiError, Cluster, ListParams, WatchEvent};
 use decant_controller::objects::{Key, Kind, Uid};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -30,8 +29,8 @@ use crate::request::{Request, Verdict, is_ours_to_delete, text, verdict};
 const PERIOD: Duration = Duration::from_secs(5);
 /// What failed is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
-/// Changes that come together are handled together.
-const SETTLING: Duration = Duration::from_millis(20);
+/// What is watched.
+const KINDS: [Kind; 3] = [Kind::StorageClass, Kind::PersistentVolumeClaim, Kind::PersistentVolume];
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).map(PathBuf::from);
@@ -49,7 +48,7 @@ fn main() -> ExitCode {
         }
     };
     let (changed, changes) = channel();
-    for kind in [Kind::PersistentVolumeClaim, Kind::PersistentVolume, Kind::StorageClass] {
+    for kind in KINDS {
         let (cluster, changed) = (Arc::clone(&cluster), changed.clone());
         std::thread::spawn(move || watch(&cluster, kind, &changed));
     }
@@ -57,6 +56,7 @@ fn main() -> ExitCode {
         cluster,
         disks: Disks { directory: volumes },
         node: node.display().to_string(),
+        objects: HashMap::new(),
         first_seen: HashMap::new(),
         said: HashSet::new(),
     };
@@ -64,22 +64,41 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Sends a message after each change of an object of `kind`.
-fn watch(cluster: &KubeCluster, kind: Kind, changed: &Sender<()>) {
+/// What a watch reports.
+enum Change {
+    /// The watch starts: the objects that exist follow.
+    Started(Kind),
+    Applied(Kind, Value),
+    Deleted(Kind, Value),
+}
+
+/// Sends all objects of `kind`, and then their changes.
+fn watch(cluster: &KubeCluster, kind: Kind, changed: &Sender<Change>) {
     loop {
-        // Without a version, the watch starts with the objects that exist.
-        let ended = cluster.watch(kind, &ListParams::default(), "").and_then(|mut watch| {
-            loop {
-                if watch.next(PERIOD)?.is_some() && changed.send(()).is_err() {
-                    return Ok(());
-                }
-            }
-        });
-        match ended {
-            Ok(()) => return,
-            Err(e) => eprintln!("{}: {e}", kind.plural()),
+        if changed.send(Change::Started(kind)).is_err() {
+            return;
+        }
+        if let Err(e) = follow(cluster, kind, changed) {
+            eprintln!("{}: {e}", kind.plural());
         }
         std::thread::sleep(RETRY);
+    }
+}
+
+/// Returns when the watch ends, or the provisioner.
+fn follow(cluster: &KubeCluster, kind: Kind, changed: &Sender<Change>) -> Result<(), ApiError> {
+    // Without a version, the watch starts with the objects that exist.
+    let mut watch = cluster.watch(kind, &ListParams::default(), "")?;
+    loop {
+        let change = match watch.next(PERIOD)? {
+            None | Some(WatchEvent::Bookmark(_)) => continue,
+            Some(WatchEvent::Applied(object)) => Change::Applied(kind, object.value()),
+            Some(WatchEvent::Deleted(object)) => Change::Deleted(kind, object.value()),
+            Some(WatchEvent::Failed(e)) => return Err(e),
+        };
+        if changed.send(change).is_err() {
+            return Ok(());
+        }
     }
 }
 
@@ -88,6 +107,8 @@ struct Provisioner {
     disks: Disks,
     /// The node of volumes of classes that do not wait for a pod.
     node: String,
+    /// The objects of each kind, by UID.
+    objects: HashMap<Kind, BTreeMap<String, Value>>,
     /// When the claims that have a delay were ready to be provisioned.
     first_seen: HashMap<String, Instant>,
     /// UID and message of the events that were written: each is written once.
@@ -95,93 +116,112 @@ struct Provisioner {
 }
 
 impl Provisioner {
-    fn run(&mut self, changes: &Receiver<()>) {
+    fn run(&mut self, changes: &Receiver<Change>) {
         let mut pause = Duration::ZERO;
         loop {
-            if changes.recv_timeout(pause).is_ok() {
-                std::thread::sleep(SETTLING);
-                while changes.try_recv().is_ok() {}
+            if let Ok(change) = changes.recv_timeout(pause) {
+                self.note(change);
+                changes.try_iter().for_each(|change| self.note(change));
             }
-            pause = self.round().unwrap_or_else(|e| {
-                eprintln!("{e}");
-                RETRY
-            });
+            pause = self.round();
         }
     }
 
-    /// Does what is missing; returns after which time to look again.
-    fn round(&mut self) -> Result<Duration, ApiError> {
-        let classes = self.all(Kind::StorageClass)?;
-        let claims = self.all(Kind::PersistentVolumeClaim)?;
-        let volumes = self.all(Kind::PersistentVolume)?;
-        let mut pause = PERIOD;
-        for claim in &claims {
-            let name = text(claim, "/spec/storageClassName");
-            let class = classes.iter().find(|class| text(class, "/metadata/name") == name);
-            let next = match class.map_or(Verdict::NotOurs, |class| verdict(claim, class, &self.node)) {
-                Verdict::NotOurs => None,
-                Verdict::ForeignSource => {
-                    let message = "Assuming an external populator will provision the volume";
-                    self.say(Kind::PersistentVolumeClaim, claim, "Normal", "Provisioning", message);
-                    None
-                }
-                Verdict::Refused(why) => {
-                    let message = format!("failed to provision volume with StorageClass \"{name}\": {why}");
-                    self.say(Kind::PersistentVolumeClaim, claim, "Warning", "ProvisioningFailed", &message);
-                    None
-                }
-                Verdict::Provision(request) => {
-                    let exists =
-                        volumes.iter().any(|volume| text(volume, "/metadata/name") == request.volume);
-                    if exists { None } else { self.provision(claim, &request) }
-                }
-            };
-            pause = pause.min(next.unwrap_or(PERIOD));
+    fn note(&mut self, change: Change) {
+        let uid = |object: &Value| text(object, "/metadata/uid").to_owned();
+        match change {
+            Change::Started(kind) => {
+                self.objects.remove(&kind);
+            }
+            Change::Applied(kind, object) => {
+                self.objects.entry(kind).or_default().insert(uid(&object), object);
+            }
+            Change::Deleted(kind, object) => {
+                self.objects.entry(kind).or_default().remove(&uid(&object));
+            }
         }
-        for volume in volumes.iter().filter(|volume| is_ours_to_delete(volume)) {
+    }
+
+    fn all(&self, kind: Kind) -> impl Iterator<Item = &Value> {
+        self.objects.get(&kind).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// Does what is missing; returns after which time to look again.
+    fn round(&mut self) -> Duration {
+        let verdict_on = |claim: &Value| {
+            let name = text(claim, "/spec/storageClassName");
+            let class = self.all(Kind::StorageClass).find(|class| text(class, "/metadata/name") == name);
+            class.map_or(Verdict::NotOurs, |class| verdict(claim, class, &self.node))
+        };
+        let claims = self.all(Kind::PersistentVolumeClaim).map(|claim| (claim.clone(), verdict_on(claim)));
+        let claims: Vec<(Value, Verdict)> =
+            claims.filter(|(_, verdict)| *verdict != Verdict::NotOurs).collect();
+        let mut pause = PERIOD;
+        for (claim, verdict) in &claims {
+            pause = pause.min(self.serve(claim, verdict).unwrap_or(PERIOD));
+        }
+        for volume in self.all(Kind::PersistentVolume).filter(|volume| is_ours_to_delete(volume)) {
             if let Err(e) = self.remove(volume) {
                 eprintln!("cannot delete volume {}: {e}", text(volume, "/metadata/name"));
                 pause = pause.min(RETRY);
             }
         }
-        Ok(pause)
+        pause
     }
 
-    fn all(&self, kind: Kind) -> Result<Vec<Value>, ApiError> {
-        let mut found = Vec::new();
-        list(self.cluster.as_ref(), kind, &ListParams::default(), |object| found.push(object.value()))?;
-        Ok(found)
+    /// Does what a claim needs; returns after which time to try again, `None` if nothing is left to do.
+    fn serve(&mut self, claim: &Value, verdict: &Verdict) -> Option<Duration> {
+        match verdict {
+            Verdict::NotOurs => None,
+            Verdict::ForeignSource => {
+                let message = "Assuming an external populator will provision the volume";
+                self.say(claim, "Normal", "Provisioning", message);
+                None
+            }
+            Verdict::Refused(why) => {
+                self.say(claim, "Warning", "ProvisioningFailed", &failure(claim, why));
+                None
+            }
+            Verdict::Provision(request) => self.provision(claim, request),
+        }
     }
 
     /// Makes the volume; returns after which time to try again, `None` if it exists now.
     fn provision(&mut self, claim: &Value, request: &Request) -> Option<Duration> {
+        if self.all(Kind::PersistentVolume).any(|volume| text(volume, "/metadata/name") == request.volume) {
+            return None;
+        }
         let uid = text(claim, "/metadata/uid").to_owned();
         let waited = self.first_seen.entry(uid).or_insert_with(Instant::now).elapsed();
         if waited < request.delay {
             return Some(request.delay - waited);
         }
-        let made = self.disks.make(request).and_then(|path| {
-            let volume = request.volume_on(&path);
-            match self.cluster.create(Kind::PersistentVolume, &volume) {
-                Err(e) if !e.already_exists() => Err(e.to_string()),
-                _ => Ok(()),
-            }
-        });
-        match made {
+        match self.make(request) {
             Ok(()) => {
                 let message = format!("Successfully provisioned volume {}", request.volume);
-                self.say(Kind::PersistentVolumeClaim, claim, "Normal", "ProvisioningSucceeded", &message);
+                self.say(claim, "Normal", "ProvisioningSucceeded", &message);
                 None
             }
             Err(e) => {
-                let message = format!("failed to provision volume: {e}");
-                self.say(Kind::PersistentVolumeClaim, claim, "Warning", "ProvisioningFailed", &message);
+                self.say(claim, "Warning", "ProvisioningFailed", &failure(claim, &e));
                 Some(RETRY)
             }
         }
     }
 
-    /// Deletes a volume with its data, if the list that shows it as released is still right.
+    fn make(&self, request: &Request) -> Result<(), String> {
+        // The watch may not have reported it yet.
+        match self.cluster.get(Kind::PersistentVolume, &Key::new("", &request.volume)) {
+            Ok(_) => return Ok(()),
+            Err(e) if e.is_not_found() => {}
+            Err(e) => return Err(e.to_string()),
+        }
+        let path = self.disks.make(request)?;
+        let volume = request.volume_on(&path);
+        self.cluster.create(Kind::PersistentVolume, &volume).map(drop).map_err(|e| e.to_string())
+    }
+
+    /// Deletes a volume with its data, if it is still released.
     fn remove(&self, volume: &Value) -> Result<(), String> {
         let name = text(volume, "/metadata/name");
         let key = Key::new("", name);
@@ -200,21 +240,21 @@ impl Provisioner {
         Ok(())
     }
 
-    /// Writes an event about `object`, once.
-    fn say(&mut self, kind: Kind, object: &Value, severity: &str, reason: &str, message: &str) {
-        let uid = text(object, "/metadata/uid");
+    /// Writes an event about a claim, once.
+    fn say(&mut self, claim: &Value, severity: &str, reason: &str, message: &str) {
+        let uid = text(claim, "/metadata/uid");
         if !self.said.insert((uid.to_owned(), message.to_owned())) {
             return;
         }
-        let namespace = text(object, "/metadata/namespace");
-        let name = text(object, "/metadata/name");
+        let namespace = text(claim, "/metadata/namespace");
+        let name = text(claim, "/metadata/name");
         eprintln!("{namespace}/{name}: {reason}: {message}");
         let now = OffsetDateTime::now_utc().replace_nanosecond(0).ok();
         let now = now.and_then(|now| now.format(&Rfc3339).ok());
         let event = json!({
             "apiVersion": "v1", "kind": "Event",
-            "metadata": { "namespace": namespace, "generateName": format!("{}.", uid) },
-            "involvedObject": { "apiVersion": "v1", "kind": kind.name(), "namespace": namespace, "name": name,
+            "metadata": { "namespace": namespace, "generateName": format!("{uid}.") },
+            "involvedObject": { "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": name,
                                 "uid": uid },
             "type": severity, "reason": reason, "message": message, "count": 1,
             "source": { "component": "test-provisioner" }, "firstTimestamp": now, "lastTimestamp": now,
@@ -223,4 +263,10 @@ impl Provisioner {
             eprintln!("cannot write the event: {e}");
         }
     }
+}
+
+/// The message of the external-provisioner.
+fn failure(claim: &Value, why: &str) -> String {
+    let class = text(claim, "/spec/storageClassName");
+    format!("failed to provision volume with StorageClass \"{class}\": {why}")
 }

@@ -34,7 +34,7 @@ pub(crate) enum Verdict {
     /// The test asks for a failure with this message.
     Refused(String),
     /// It gets a volume.
-    Provision(Request),
+    Provision(Box<Request>),
 }
 
 /// A volume to make.
@@ -105,7 +105,7 @@ pub(crate) fn verdict(claim: &Value, class: &Value, only_node: &str) -> Verdict 
     };
     let of_claim = |field: &str| text(claim, &format!("/metadata/{field}")).to_owned();
     let or = |found: &str, default: &str| (if found.is_empty() { default } else { found }).to_owned();
-    Verdict::Provision(Request {
+    Verdict::Provision(Box::new(Request {
         volume: format!("pvc-{}", of_claim("uid")),
         mode: or(text(claim, "/spec/volumeMode"), "Filesystem"),
         size_bytes,
@@ -125,7 +125,7 @@ pub(crate) fn verdict(claim: &Value, class: &Value, only_node: &str) -> Verdict 
             "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": of_claim("namespace"),
             "name": of_claim("name"), "uid": of_claim("uid"), "resourceVersion": of_claim("resourceVersion"),
         }),
-    })
+    }))
 }
 
 impl Request {
@@ -176,7 +176,7 @@ mod tests {
 
     fn provisioned(claim: &Value, class: &Value) -> Request {
         match verdict(claim, class, "node1") {
-            Verdict::Provision(request) => request,
+            Verdict::Provision(request) => *request,
             other => panic!("{other:?}"),
         }
     }
