@@ -25,7 +25,7 @@ fn phase(env: &TestEnv, claim: &str) -> Value {
 }
 
 #[test]
-fn volumes_of_every_class_and_mode_are_writable_in_pods_and_can_become_full() {
+fn a_pod_writes_and_fills_volumes_of_every_class_and_mode() {
     let env = TestEnv::new(&[]);
     let all = CLASSES.iter().flat_map(|class| MODES.map(|mode| (*class, mode)));
     let all: Vec<(String, &str, &str)> =
