@@ -105,10 +105,10 @@ fn is_there(file: &File, range: Range<u64>) -> bool {
 
 /// Whether the byte at `offset` can be read without the disk.
 ///
-/// `RWF_NOWAIT` is not enough: the kernel (since 5.10) starts to read a missing page and then checks again whether the page is
-/// there. A fast disk has delivered it by then, and any disk has if another thread runs in between. So the page was only
-/// in the cache if this thread has also read no blocks. Kernels without `CONFIG_TASK_IO_ACCOUNTING` and network
-/// filesystems do not count those.
+/// `RWF_NOWAIT` is not enough: the kernel starts to read a missing page and then checks again whether the page is there.
+/// A fast disk may have delivered it by then, and any disk if another thread runs in between. So the page was in the
+/// cache only if this thread has also read no blocks. Kernels without `CONFIG_TASK_IO_ACCOUNTING` and some network
+/// filesystems do not count blocks; there, only the number of checked pages makes a wrong answer unlikely.
 fn is_page_there(file: &File, offset: u64) -> bool {
     let mut byte = [0];
     let count = read_blocks();
