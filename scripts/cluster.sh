@@ -9,12 +9,22 @@
 #   scripts/cluster.sh images           builds both images and loads them (scripts/image.sh)
 #   scripts/cluster.sh volume add block|filesystem SIZE CLASS NAME...
 #   scripts/cluster.sh volume remove NAME...
+#   scripts/cluster.sh provisioner up|down      builds and starts the dynamic provisioner of the tests; `down` also removes
+#                                       its volumes and classes
 #   scripts/cluster.sh api up|down      an API server alone, next to the cluster or without one: it stores objects, and
 #                                       no controller acts on them; `up` prints the path of its kubeconfig
 #   scripts/cluster.sh restart-api [SECONDS]    stops the API server, waits, starts it again
 #
 # Storage classes: decant-now (Immediate, the default) and decant-wait (WaitForFirstConsumer). `up` creates four
-# volumes of 256Mi of each mode in decant-now.
+# volumes of 256Mi of each mode in decant-now. `provisioner up` adds classes whose claims get a volume of their own, on a loop
+# device, in both volume modes:
+#   provisioned-now    Immediate; a CSIDriver object exists; claims with a data source are ignored, as CSI drivers do
+#   provisioned-wait   the same, WaitForFirstConsumer
+#   provisioned-path   WaitForFirstConsumer; no CSIDriver object; data sources are ignored, as local-path of k3s does
+#   provisioned-never  its provisioner does not run
+# Annotations of a claim, or parameters of a class without the prefix, ask for trouble:
+#   provisioner.test.decant.dev/delaySecs: "2"      the volume is made after 2 seconds
+#   provisioner.test.decant.dev/refuse: MESSAGE     no volume, but an event ProvisioningFailed with this message
 #
 # Environment: DECANT_CLUSTER_DIR (/var/tmp/decant-cluster) holds all state; the programs are kept in
 # ~/.cache/decant. With KUBECONFIG set to another cluster, `up` starts nothing, and that cluster is used.
@@ -26,7 +36,9 @@ cd "$(dirname "$0")/.."
 . scripts/lib/setup.sh
 # shellcheck source=scripts/lib/oci.sh
 . scripts/lib/oci.sh
-for part in build certificates processes node volumes; do
+# shellcheck source=scripts/lib/build.sh
+. scripts/lib/build.sh
+for part in build certificates processes node volumes provisioner; do
     # shellcheck source=/dev/null
     . "scripts/cluster/$part.sh"
 done
@@ -54,6 +66,7 @@ install_cluster() {
     local packages=()
     add_missing "${PACKAGES[@]}"
     [[ -x /usr/lib/cni/bridge ]] || packages+=(containernetworking-plugins)
+    has_static_busybox || packages+=(busybox-static)
     # The packages of etcd and containerd start services.
     if [[ ${#packages[@]} -gt 0 ]]; then
         echo "installing ${packages[*]}"
@@ -108,6 +121,7 @@ down() {
     local name path
     # Errors are ignored: some parts may not exist or may be stopped already.
     set +e
+    end provisioner
     # The kubelet stops before the containers, so that it does not restart them.
     end kubelet
     end_containers
@@ -131,7 +145,7 @@ status() {
         echo "down"
         return 1
     }
-    for name in "${PROGRAMS[@]}" containerd; do
+    for name in "${PROGRAMS[@]}" containerd provisioner; do
         if runs "$name"; then echo "$name runs"; else echo "$name does not run"; fi
     done
     echo "KUBECONFIG=$ADMIN"
@@ -204,6 +218,7 @@ case ${1-} in
     status) status ;;
     images) load_images ;;
     api) api "${2-}" ;;
+    provisioner) provisioner "${2-}" ;;
     volume) volume "${@:2}" ;;
     restart-api) restart_api "${2-}" ;;
     *) die "unknown command $1; see --help" ;;

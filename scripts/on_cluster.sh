@@ -45,6 +45,8 @@ kubectl apply -f controller/deploy/base/namespace.yaml -f controller/deploy/base
     -f controller/deploy/base/proxy.yaml
 # The tests also run the kubectl plugin.
 build_debug
+scripts/cluster.sh status | grep -x "provisioner runs" >/dev/null || started+=("provisioner down")
+scripts/cluster.sh provisioner up
 # With the features of the whole workspace, as in the other steps: nothing is compiled twice.
 clones() { cargo test --locked --workspace --test clones -- "$@"; }
 if [[ $# -gt 0 ]]; then

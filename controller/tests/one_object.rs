@@ -182,6 +182,7 @@ impl TestController {
                 pki: Arc::clone(&pki),
                 made: Arc::clone(&made),
                 drivers: Drivers::default(),
+                policy: Arc::clone(&policy),
             },
             executor: Executor::new(cluster, pki, Arc::clone(&policy), keys, made, scheduler),
             pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),

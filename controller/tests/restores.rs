@@ -179,6 +179,7 @@ impl TestController {
                 pki: Arc::clone(&PKI),
                 made: Arc::clone(&made),
                 drivers: Drivers::default(),
+                policy: Arc::clone(&policy),
             },
             executor: Executor::new(cluster, Arc::clone(&PKI), Arc::clone(&policy), keys, made, scheduler),
             pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), Arc::new(|_| {}))),

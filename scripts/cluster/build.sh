@@ -13,6 +13,12 @@ kubernetes_directory() {
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/kubernetes-$KUBERNETES_VERSION-$KUBERNETES_BUILD"
 }
 
+# The 20 of 1.20.2.
+kubernetes_minor() {
+    local rest=${KUBERNETES_VERSION#*.}
+    echo "${rest%%.*}"
+}
+
 # build_kubernetes: builds all programs into kubernetes_directory. They are moved there at the end, so that an incomplete
 # build is not used.
 build_kubernetes() (

@@ -56,14 +56,18 @@ remove_volume() {
 }
 
 free_volume() {
-    local device
+    local device upper
     umount "$1/mount" 2>/dev/null || true
-    # Includes the loop devices that the kubelet attached to the same file.
-    for device in $(losetup --noheadings --output NAME --associated "$1/file" 2>/dev/null); do
-        losetup --detach "$device" 2>/dev/null || true
+    # Includes the loop devices that the kubelet attached to the same file, or to a loop device on it.
+    for device in $(loop_devices "$1/file"); do
+        for upper in $(loop_devices "$device") "$device"; do
+            losetup --detach "$upper" 2>/dev/null || true
+        done
     done
     rm -rf "$1"
 }
+
+loop_devices() { losetup --noheadings --output NAME --associated "$1" 2>/dev/null; }
 
 end_volumes() {
     local directory

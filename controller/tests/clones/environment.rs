@@ -20,6 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 static ENVIRONMENTS: AtomicU32 = AtomicU32::new(0);
 
+/// A class of the dynamic provisioner that differs from those in `scripts/cluster/provisioner.yaml`.
+pub(crate) struct ProvisionedClass<'a> {
+    /// Claims wait for their first consumer.
+    pub(crate) waits: bool,
+    /// `Delete` or `Retain`.
+    pub(crate) reclaim_policy: &'a str,
+    /// `delaySecs` and `refuse`, as text.
+    pub(crate) parameters: Value,
+}
+
 /// A namespace with volumes and a controller of its own.
 pub(crate) struct TestEnv {
     pub(crate) namespace: String,
@@ -83,6 +93,26 @@ impl TestEnv {
         kubectl(&["apply", "-f", "-"], Some(&driver));
         self.make_class(&name);
         self.made.push(("csidriver", name));
+    }
+
+    /// Makes a class of the provisioner that `scripts/cluster.sh provisioner up` starts, beside its own classes; returns its
+    /// name.
+    pub(crate) fn make_provisioned_class(&mut self, wishes: &ProvisionedClass<'_>) -> String {
+        let name = format!("{}-{}", self.namespace, self.made.len());
+        let class = json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": { "name": name },
+            "provisioner": "provisioner.test.decant.dev",
+            "volumeBindingMode": if wishes.waits { "WaitForFirstConsumer" } else { "Immediate" },
+            "reclaimPolicy": wishes.reclaim_policy, "parameters": wishes.parameters,
+        });
+        kubectl(&["apply", "-f", "-"], Some(&class));
+        self.made.push(("storageclass", name.clone()));
+        name
+    }
+
+    /// The volume, whose reclaim policy is `Retain`, is removed at the end.
+    pub(crate) fn remove_at_the_end(&mut self, volume: &str) {
+        self.volumes.push(volume.to_owned());
     }
 
     fn make_class(&mut self, provisioner: &str) {
@@ -169,7 +199,7 @@ impl TestEnv {
     }
 
     /// Waits until the object is as it should be, and returns it.
-    pub(crate) fn wait(&self, kind: &str, name: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait(&self, kind: &str, name: &str, mut is_so: impl FnMut(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let seen = self.get(kind, name);
@@ -221,12 +251,17 @@ impl TestEnv {
 
     /// The same for a volume.
     pub(crate) fn backing_path_of_volume(&self, volume: &str, mode: &str) -> PathBuf {
-        let volume = self.cluster.join("volumes").join(volume);
+        let volume = self.volumes_directory().join(volume);
         if mode == "Block" {
             std::fs::read_to_string(volume.join("device")).unwrap().trim().into()
         } else {
             volume.join("mount")
         }
+    }
+
+    /// The directory on this machine that has a directory for each volume.
+    pub(crate) fn volumes_directory(&self) -> PathBuf {
+        self.cluster.join("volumes")
     }
 
     /// Fills a claim with `bytes` bytes that do not compress, as a disk image or on the device.
@@ -258,7 +293,10 @@ impl Drop for TestEnv {
     fn drop(&mut self) {
         // Objects go while the controller still runs: it takes its finalizers away.
         let namespace = &self.namespace;
-        try_kubectl(&["-n", namespace, "delete", "dv,pvc,pods", "--all", "--timeout=150s"], None);
+        try_kubectl(
+            &["-n", namespace, "delete", "statefulsets,dv,pvc,pods", "--all", "--timeout=150s"],
+            None,
+        );
         if let Some(mut child) = self.controller.take() {
             rights::note_calls(self.pages);
             let _ = child.kill();
