@@ -116,8 +116,11 @@ impl Observer {
         if wants_pods(&seen) {
             self.users_before_pods(key, &mut seen)?;
         }
-        seen.class = self.class(&seen)?;
         seen.population = self.population(&seen, settings, look)?;
+        // Once there is a prime, the class of the target no longer matters.
+        if !seen.has_prime() {
+            seen.class = self.class(&seen)?;
+        }
         if let Some(clone) = seen.population.as_ref().and_then(|population| population.clone.as_ref()) {
             seen.progress.clone_from(&clone.progress);
         }
