@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use decant_controller::api::cluster::ApiError;
-use decant_controller::objects::{DataVolume, Key, Volume};
+use decant_controller::objects::{Claim, DataVolume, Key, Volume};
 use decant_controller::pages::status::{Overview, render};
 use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
 use decant_controller::reconcile::actions::Action;
 use decant_controller::reconcile::decide::{Decision, decide};
 use decant_controller::reconcile::last_error::{LastError, LastErrors};
-use decant_controller::reconcile::observed::Observed;
+use decant_controller::reconcile::observed::{Observed, Population, Prime};
 use decant_controller::reconcile::outcome::CloneOutcome;
 use decant_controller::reconcile::permission::check::Permission;
 use decant_controller::reconcile::reserved_volumes::Volumes;
@@ -49,6 +49,7 @@ fn actions() -> Vec<Action> {
         Action::Hold(true),
         Action::DeleteOrphans,
     ];
+    actions.extend(population_actions());
     for role in [Role::Source, Role::Target] {
         actions.extend([
             Action::RecordPod(role),
@@ -58,8 +59,26 @@ fn actions() -> Vec<Action> {
         ]);
     }
     let kinds: std::collections::BTreeSet<u8> = actions.iter().map(kind).collect();
-    assert_eq!(kinds.len(), 17, "an action is missing in this list");
+    assert_eq!(kinds.len(), 29, "an action is missing in this list");
     actions
+}
+
+/// The actions that fill a claim before it is bound.
+fn population_actions() -> [Action; 12] {
+    [
+        Action::MakeCloneSource,
+        Action::DeleteCloneSource,
+        Action::HoldPopulation(true),
+        Action::MakePrime,
+        Action::RecordPrime,
+        Action::DeletePrime,
+        Action::RecordPopulation(CloneOutcome::default()),
+        Action::ForgetPopulation,
+        Action::ForgetNode,
+        Action::RetainVolume,
+        Action::HandOverVolume,
+        Action::RestorePolicy,
+    ]
 }
 
 /// A number for each variant. A new variant also belongs into [`actions`].
@@ -82,6 +101,18 @@ fn kind(action: &Action) -> u8 {
         Action::MakeKeptClaim => 14,
         Action::ExpectVolume => 15,
         Action::KeepVolume => 16,
+        Action::MakeCloneSource => 17,
+        Action::DeleteCloneSource => 18,
+        Action::HoldPopulation(_) => 19,
+        Action::MakePrime => 20,
+        Action::RecordPrime => 21,
+        Action::DeletePrime => 22,
+        Action::RecordPopulation(_) => 23,
+        Action::ForgetPopulation => 24,
+        Action::ForgetNode => 25,
+        Action::RetainVolume => 26,
+        Action::HandOverVolume => 27,
+        Action::RestorePolicy => 28,
     }
 }
 
@@ -93,6 +124,22 @@ fn everything() -> Observed {
         orphans: vec![source_pod("Running", "old-uid", "1")],
         volumes: Volumes::Reserved(vec![volume()]),
         ..claimed()
+    }
+}
+
+/// A population with every object of an action: prime, volume, VolumeCloneSource.
+fn population() -> Population {
+    let prime: Arc<Claim> = read(json!({
+        "metadata": { "namespace": "n", "name": "tmp-pvc-copy-uid", "uid": "prime-uid" },
+        "spec": { "volumeName": "v" }, "status": { "phase": "Bound" },
+    }));
+    Population {
+        prime: Prime::Ours { claim: prime, is_recorded: true },
+        volume: Some(volume()),
+        own_source: Some(read(
+            json!({ "metadata": { "namespace": "n", "name": "volume-clone-source-dv-uid" } }),
+        )),
+        ..Population::default()
     }
 }
 
@@ -115,6 +162,11 @@ fn changes_claim(action: &Action) -> bool {
             | Action::RecordPod(_)
             | Action::Annotate(_)
             | Action::Hold(_)
+            | Action::HoldPopulation(_)
+            | Action::RecordPrime
+            | Action::RecordPopulation(_)
+            | Action::ForgetPopulation
+            | Action::ForgetNode
     )
 }
 
@@ -128,6 +180,9 @@ fn trouble_of(action: &Action, error: &ApiError) -> LastError {
     let mut seen = everything();
     if *action == Action::KeepToken {
         seen.permission = Some(Permission::ExtendToken("token".to_owned()));
+    }
+    if population_actions().contains(action) {
+        seen.population = Some(population());
     }
     let trouble = executor(&double)
         .carry_out(std::slice::from_ref(action), &seen, now())
