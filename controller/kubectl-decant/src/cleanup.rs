@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::args::CleanupArgs;
 use crate::ending::{Ending, Failure};
 use crate::output::{plain, print, print_error, print_line, table};
-use crate::populations;
+use crate::populations::{self, LeftPrime};
 use crate::session::{Session, list};
 use decant_controller::api::cluster::{ApiError, Cluster, ListParams, Part};
 use decant_controller::objects;
@@ -195,9 +195,10 @@ pub(super) fn find(session: &Session, all_namespaces: bool, finished: bool) -> R
 fn find_populations(session: &Session, all_namespaces: bool, found: &mut Found) -> Result<(), Failure> {
     match populations::primes(session, &session.scope(all_namespaces), &mut found.not_looked_at) {
         Ok(primes) => {
-            found.leftovers.extend(primes.iter().map(|left| {
+            let left = |left: &LeftPrime| {
                 Leftover::new(Kind::PersistentVolumeClaim, &left.claim.metadata, left.why.as_str())
-            }))
+            };
+            found.leftovers.extend(primes.iter().map(left));
         }
         Err(e) if e.is_forbidden() => found.not_looked_at.push(format!("PVCs: {e}")),
         Err(e) => return Err(e.into()),
