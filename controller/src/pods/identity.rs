@@ -130,7 +130,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::objects::annotations::{COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, ROLE};
+    use crate::objects::annotations::{COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET};
 
     fn key() -> TokenKey {
         TokenKey::new(&[5; 32])
