@@ -78,7 +78,10 @@ fn is_wanted(leftovers: &[Leftover]) -> Result<bool, Failure> {
 fn delete(session: &Session, leftovers: &[Leftover], prints: bool) -> Result<Ending, Failure> {
     let mut failures = 0;
     for left in leftovers {
-        let name = format!("{} {}", left.kind.name(), left.key());
+        let name = match left.namespace.as_str() {
+            "" => format!("{} {}", left.kind.name(), left.name),
+            _ => format!("{} {}", left.kind.name(), left.key()),
+        };
         match delete_one(session, left) {
             Ok(()) if prints => match &left.reclaim_policy {
                 Some(policy) => print_line(&format!("{name}: reclaim policy {policy} restored")),
@@ -187,8 +190,8 @@ pub(super) fn find(session: &Session, all_namespaces: bool, finished: bool) -> R
     Ok(found)
 }
 
-/// Finds what clones into PVCs left that are filled before they are bound. Volumes belong to no namespace, so they are
-/// searched only with all namespaces.
+/// Finds what clones into PVCs left that are filled before they are bound. A volume belongs to the namespace of the PVC
+/// that it was bound to.
 fn find_populations(session: &Session, all_namespaces: bool, found: &mut Found) -> Result<(), Failure> {
     match populations::primes(session, &session.scope(all_namespaces), &mut found.not_looked_at) {
         Ok(primes) => {
@@ -199,14 +202,17 @@ fn find_populations(session: &Session, all_namespaces: bool, found: &mut Found) 
         Err(e) if e.is_forbidden() => found.not_looked_at.push(format!("PVCs: {e}")),
         Err(e) => return Err(e.into()),
     }
-    if !all_namespaces {
-        return Ok(());
-    }
     match populations::volumes(session) {
-        Ok(volumes) => found.leftovers.extend(volumes.into_iter().map(|left| Leftover {
-            reclaim_policy: Some(left.policy),
-            ..Leftover::new(Kind::PersistentVolume, &left.volume.metadata, left.why)
-        })),
+        Ok(volumes) => {
+            let volumes =
+                volumes.into_iter().filter(|left| all_namespaces || left.namespace() == session.namespace);
+            found.leftovers.extend(volumes.map(|left| Leftover {
+                reclaim_policy: Some(left.policy),
+                ..Leftover::new(Kind::PersistentVolume, &left.volume.metadata, left.why)
+            }));
+        }
+        // Most users of one namespace may not list volumes.
+        Err(e) if e.is_forbidden() && !all_namespaces => {}
         Err(e) if e.is_forbidden() => found.not_looked_at.push(format!("volumes: {e}")),
         Err(e) => return Err(e.into()),
     }

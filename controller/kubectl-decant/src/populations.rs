@@ -24,6 +24,13 @@ pub(super) struct LeftVolume {
     pub(super) why: String,
 }
 
+impl LeftVolume {
+    /// The namespace of the PVC that it was bound to; empty for none.
+    pub(super) fn namespace(&self) -> &str {
+        self.volume.spec.claim_ref.as_ref().map_or("", |holder| &holder.namespace)
+    }
+}
+
 /// The temporary PVCs in `scope` whose target is gone. `skipped` gets those whose target the user may not read.
 pub(super) fn primes(
     session: &Session,

@@ -330,7 +330,7 @@ fn told(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> BTr
         told.insert(CLONE_TYPE, COPY.to_owned());
         told.insert(CLONE_PHASE, clone_phase(step, seen).to_owned());
         let error = pod_conditions.error().map(|condition| condition.message.clone());
-        if error.is_some() || seen.target_annotation(CLONE_ERROR).is_some() {
+        if error.is_some() || seen.target_annotation(CLONE_ERROR).is_some_and(|said| !said.is_empty()) {
             told.insert(CLONE_ERROR, error.unwrap_or_default());
         }
     }

@@ -218,6 +218,9 @@ fn of_phase(seen: &Observed, phase: &DataVolumePhase, name: &str) -> Option<Even
         DataVolumePhase::CloneInProgress => {
             normal(phase.as_str(), format!("Cloning from {source} into {target} in progress"))
         }
+        DataVolumePhase::RebindInProgress => {
+            normal(phase.as_str(), format!("Rebinding PersistentVolumeClaim for DataVolume {target}"))
+        }
         DataVolumePhase::Succeeded => {
             normal(Reason::CloneSucceeded, format!("Successfully cloned from {source} into {target}"))
         }

@@ -116,8 +116,11 @@ impl Observer {
         if wants_pods(&seen) {
             self.users_before_pods(key, &mut seen)?;
         }
-        seen.class = self.class(&seen)?;
         seen.population = self.population(&seen, settings, look)?;
+        // Once there is a prime, the class of the target no longer matters.
+        if !seen.has_prime() {
+            seen.class = self.class(&seen)?;
+        }
         if let Some(clone) = seen.population.as_ref().and_then(|population| population.clone.as_ref()) {
             seen.progress.clone_from(&clone.progress);
         }
@@ -248,12 +251,22 @@ impl Observer {
     /// Finds the other pods that prevent this clone from getting its pods.
     fn users_before_pods(&self, key: &Key, seen: &mut Observed) -> Result<(), ApiError> {
         if let Some(source) = seen.source_key().cloned().filter(|_| seen.source_pod.is_none()) {
-            seen.source_writers = self.users(&source, true)?;
+            seen.source_writers = self.users(&source, true, seen)?;
         }
         if seen.target_pod.is_none() {
-            seen.target_users = self.users(key, false)?;
+            seen.target_users = self.users(key, false, seen)?;
         }
         Ok(())
+    }
+
+    /// Whether this controller created `pod` for the clone in `seen`.
+    fn is_of_clone(&self, pod: &Pod, seen: &Observed) -> bool {
+        let (Some(claim), Some(identity)) = (&seen.target, PodIdentity::of(&pod.metadata, &self.keys)) else {
+            return false;
+        };
+        identity.target_claim == claim.metadata.uid
+            && self.made.provenance(identity.role, &pod.metadata, &claim.metadata, &self.keys)
+                != made::Provenance::Unknown
     }
 
     fn class(&self, seen: &Observed) -> Result<Option<Arc<StorageClass>>, ApiError> {
@@ -274,14 +287,17 @@ impl Observer {
         }
     }
 
-    /// Other pods that use the claim `key`; with `writers`, only those that may write to it.
-    fn users(&self, key: &Key, writers: bool) -> Result<Vec<Key>, ApiError> {
+    /// Other pods that use the claim `key`; with `writers`, only those that may write to it. The watch may not have
+    /// brought a pod of the clone in `seen` yet that another round created.
+    fn users(&self, key: &Key, writers: bool, seen: &Observed) -> Result<Vec<Key>, ApiError> {
         let params =
             ListParams { namespace: Some(key.namespace.clone()), limit: PAGE_PODS, ..ListParams::default() };
         let mut users = Vec::new();
         listing::list(&*self.cluster, Kind::Pod, &params, |item| {
             match objects::decode::<Pod>(&item) {
-                Ok(pod) if uses(&pod, &key.name, writers) => users.push(pod.metadata.key()),
+                Ok(pod) if uses(&pod, &key.name, writers) && !self.is_of_clone(&pod, seen) => {
+                    users.push(pod.metadata.key());
+                }
                 Ok(_) => {}
                 // A pod that cannot be read may use any claim.
                 Err(_) => {
