@@ -318,6 +318,7 @@ fn secrets(session: &Session, ours: &ListParams, pods: &[Pod]) -> Result<Vec<Lef
 #[cfg(test)]
 mod tests {
     use super::*;
+    use decant_controller::objects::annotations::{COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET};
     use serde_json::Value;
 
     fn pod(component: &str, name: &str, phase: &str) -> Pod {
