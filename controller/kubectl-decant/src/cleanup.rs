@@ -14,10 +14,11 @@ use crate::session::{Session, list};
 use decant_controller::api::cluster::{ApiError, Cluster, ListParams, Part};
 use decant_controller::objects;
 use decant_controller::objects::annotations::{
-    APP, APP_VALUE, CLONE_OF, CLONE_REQUEST, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET,
-    CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER, OWNER_REF, RECLAIM_POLICY,
+    APP, APP_VALUE, CLONE_OF, CLONE_REQUEST, CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER, OWNER_REF,
+    RECLAIM_POLICY,
 };
 use decant_controller::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid, names};
+use decant_controller::pods::role::Role;
 use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
 use decant_controller::watch::unreadable::ObjectIdentity;
 
@@ -273,12 +274,9 @@ fn claim_of(pod: &Meta) -> Option<Key> {
 
 /// Why `pod`, which was created for the PVC `key`, is no longer needed.
 fn why_left(pod: &Pod, key: &Key, claim: Option<&Claim>) -> Option<String> {
-    let component = pod.metadata.labels.get(COMPONENT).map(String::as_str);
-    if !matches!(component, Some(COMPONENT_SOURCE | COMPONENT_TARGET)) || pod.metadata.is_deleting() {
-        return None;
-    }
+    let role = Role::of(&pod.metadata.labels).filter(|_| !pod.metadata.is_deleting())?;
     let Some(claim) = claim else { return Some(format!("its PVC {key} is gone")) };
-    if component == Some(COMPONENT_SOURCE) && pod.metadata.name != names::source_pod(&claim.metadata.uid) {
+    if role == Role::Source && pod.metadata.name != names::source_pod(&claim.metadata.uid) {
         return Some(format!("it was created for a previous PVC {key}"));
     }
     let is_done = claim.metadata.annotation(CLONE_OF).is_some() && pod.has_ended();
@@ -320,6 +318,7 @@ fn secrets(session: &Session, ours: &ListParams, pods: &[Pod]) -> Result<Vec<Lef
 #[cfg(test)]
 mod tests {
     use super::*;
+    use decant_controller::objects::annotations::{COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET};
     use serde_json::Value;
 
     fn pod(component: &str, name: &str, phase: &str) -> Pod {
