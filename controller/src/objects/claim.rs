@@ -177,9 +177,11 @@ impl Claim {
         None
     }
 
-    /// The claim that gets the volume of this one, according to an annotation that users can write.
+    /// The claim that gets the volume of this one, according to an annotation that users can write. A claim that is
+    /// filled before it is bound fills no other one.
     pub fn populates(&self) -> Option<Key> {
-        self.metadata.annotation(POPULATES)?.parse().ok()
+        let annotation = self.metadata.annotation(POPULATES).filter(|_| self.populator().is_none());
+        annotation?.parse().ok()
     }
 
     /// Whether it is bound to a volume.

@@ -57,8 +57,16 @@ pub fn source_pod(uid: &Uid) -> String {
 
 /// The prime PVC of the PVC with `uid`: it is filled, and its volume is then handed over to that PVC.
 pub fn prime(uid: &Uid) -> String {
-    format!("tmp-pvc-{uid}")
+    format!("{PRIME_PREFIX}{uid}")
 }
+
+/// Whether a PVC of this name may be a prime.
+pub fn is_prime(name: &str) -> bool {
+    name.starts_with(PRIME_PREFIX)
+}
+
+/// The start of the name of every prime PVC.
+const PRIME_PREFIX: &str = "tmp-pvc-";
 
 /// The VolumeCloneSource of the DataVolume with `uid`.
 pub fn volume_clone_source(uid: &Uid) -> String {
