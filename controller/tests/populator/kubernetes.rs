@@ -58,6 +58,8 @@ pub(crate) struct State {
     pub(crate) log: Vec<Change>,
     /// By volume.
     pub(crate) content: BTreeMap<String, Content>,
+    /// The volumes that each pod has mounted, whatever happens to its claims.
+    mounts: BTreeMap<Key, Vec<String>>,
     version: u64,
     uids: u64,
     /// The calls of the controller so far, except those about events.
@@ -209,7 +211,17 @@ impl State {
             object["metadata"]["finalizers"] = json!(held);
             object["status"] = json!({ "phase": "Pending" });
         }
+        if kind == Kind::Pod && !text(&object, "/spec/nodeName").is_empty() {
+            self.mount(&object);
+        }
         Ok(self.store(kind, object))
+    }
+
+    fn mount(&mut self, pod: &Value) {
+        let claims = claims_of(pod);
+        let claims = claims.iter().filter_map(|name| self.get(Kind::PersistentVolumeClaim, name));
+        let volumes = claims.map(|claim| text(claim, "/spec/volumeName").to_owned()).collect();
+        self.mounts.insert(key(pod), volumes);
     }
 
     fn patch(&mut self, kind: Kind, name: &Key, patch: &Value) -> Result<Value, ApiError> {
@@ -259,14 +271,10 @@ impl State {
             {
                 found.push(format!("{} is bound to {volume} with content {content:?}", key(claim)));
             }
-            for pod in self.all(Kind::Pod).iter().filter(|pod| !text(pod, "/spec/nodeName").is_empty()) {
-                let uses = |name: &Key| {
-                    *name != key(claim)
-                        && self
-                            .get(Kind::PersistentVolumeClaim, name)
-                            .is_some_and(|other| text(other, "/spec/volumeName") == volume)
-                };
-                if !has_ended(pod) && claims_of(pod).iter().any(uses) {
+            for pod in &self.all(Kind::Pod) {
+                let has_mounted =
+                    self.mounts.get(&key(pod)).is_some_and(|all| all.iter().any(|name| name == volume));
+                if has_mounted && !has_ended(pod) && !claims_of(pod).contains(&key(claim)) {
                     found.push(format!(
                         "{} is bound while pod {} still uses its volume",
                         key(claim),
@@ -441,6 +449,7 @@ impl State {
                 self.content.insert(text(&object, "/spec/volumeName").to_owned(), Content::Partial);
             }
         }
+        self.mount(pod);
         self.change(Kind::Pod, name, |pod| {
             pod["spec"]["nodeName"] = NODE.into();
             let container = pod["spec"]["containers"][0]["name"].clone();

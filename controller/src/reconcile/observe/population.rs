@@ -103,6 +103,7 @@ impl Observer {
         if let Some(prime) = self.holder(&population)? {
             population.prime = Prime::Ours { claim: prime, is_recorded: true };
         }
+        population.users = self.users_of_volume(&population)?;
         if let Some(prime) = population.prime.ours() {
             let key = prime.metadata.key();
             population.clone = Some(Box::new(self.observe(&key, look)?));
@@ -173,6 +174,21 @@ impl Observer {
             }
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
+        }
+    }
+
+    /// The pods that use the volume of a prime that is gone.
+    fn users_of_volume(&self, population: &Population) -> Result<Vec<Key>, ApiError> {
+        let (Some(record), Some(volume)) = (&population.record, &population.volume) else {
+            return Ok(Vec::new());
+        };
+        let holder = volume.spec.claim_ref.as_ref().filter(|holder| holder.uid == record.prime);
+        let is_gone = population.prime.claim().is_none_or(|prime| prime.metadata.uid != record.prime);
+        match holder.filter(|_| is_gone) {
+            Some(holder) => {
+                self.users(&Key::new(&holder.namespace, &holder.name), false, &Observed::default())
+            }
+            None => Ok(Vec::new()),
         }
     }
 

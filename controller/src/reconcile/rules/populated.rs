@@ -205,6 +205,7 @@ fn hand_over(claim: &Claim, population: &Population, record: &PopulatedVolume) -
     match population.prime.claim().filter(|prime| prime.metadata.uid == record.prime) {
         Some(prime) if prime.metadata.is_deleting() => Step::PrimeLeaving,
         Some(_) => Step::ReleasePrime,
+        None if !population.users.is_empty() => Step::TargetInUse(population.users.clone()),
         None => Step::HandOver,
     }
 }
