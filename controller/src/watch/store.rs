@@ -210,7 +210,7 @@ impl Stores {
 
     /// The claims with the name of the prime of the claim `target`, in any namespace.
     pub fn primes_of(&self, target: &Claim) -> Vec<Arc<Claim>> {
-        let name = names::prime(&target.metadata.uid);
+        let Some(name) = target.prime_name() else { return Vec::new() };
         let keys = self.claims.pointing_to(&IndexKey::Prime(name.clone()));
         keys.iter().filter(|key| key.name == name).filter_map(|key| self.claims.get(key)).collect()
     }
@@ -220,7 +220,7 @@ impl Stores {
         let name = &prime.metadata.name;
         let keys = self.claims.pointing_to(&IndexKey::Prime(name.clone()));
         let mut claims = keys.iter().filter_map(|key| self.claims.get(key));
-        claims.find(|claim| claim.populator().is_some() && names::prime(&claim.metadata.uid) == *name)
+        claims.find(|claim| claim.prime_name().as_ref() == Some(name))
     }
 
     /// The keys to reconcile after the object `key` of `kind` changed. `links` is what it refers to, and referred to
@@ -294,10 +294,14 @@ impl StoreObject for Claim {
 
     fn indexed_by(&self) -> Vec<IndexKey> {
         if let Some(populator) = self.populator() {
-            return vec![IndexKey::FilledBy(populator), IndexKey::Prime(names::prime(&self.metadata.uid))];
+            let populator_kind = populator.kind;
+            return vec![
+                IndexKey::FilledBy(populator),
+                IndexKey::Prime(names::prime(populator_kind, &self.metadata.uid)),
+            ];
         }
         let name = &self.metadata.name;
-        let prime = names::is_prime(name).then(|| IndexKey::Prime(name.clone()));
+        let prime = names::may_be_prime(name).then(|| IndexKey::Prime(name.clone()));
         let source = self.metadata.annotation(CLONE_REQUEST).filter(|_| self.populates().is_none());
         let source = source.and_then(|text| text.parse().ok()).map(IndexKey::From);
         prime.into_iter().chain(source).collect()

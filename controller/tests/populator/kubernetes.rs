@@ -138,6 +138,11 @@ fn has_ended(pod: &Value) -> bool {
     matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
 }
 
+/// Whether the first container of a pod is the source's or the target's.
+fn is_of_role(pod: &Value, container: &str) -> bool {
+    pod["spec"]["containers"][0]["name"] == container
+}
+
 /// Whether a claim is filled before it is bound.
 fn is_target(claim: &Value) -> bool {
     !claim["spec"]["dataSourceRef"].is_null() || !claim["spec"]["dataSource"].is_null()
@@ -418,8 +423,7 @@ impl State {
                 self.change(Kind::Pod, &name, |pod| pod["metadata"]["finalizers"] = json!([]));
             } else if text(&pod, "/spec/nodeName").is_empty() {
                 self.start(&pod, &name);
-            } else if text(&pod, "/metadata/labels/cdi.kubevirt.io") == "cdi-clone-source" && !has_ended(&pod)
-            {
+            } else if is_of_role(&pod, "cdi-clone-source") && !has_ended(&pod) {
                 self.copy(&pod);
             }
         }
@@ -444,7 +448,7 @@ impl State {
                 }
                 return;
             }
-            let is_clone_target = text(pod, "/metadata/labels/cdi.kubevirt.io") == "cdi-upload-server";
+            let is_clone_target = is_of_role(pod, "cdi-upload-server");
             if is_clone_target {
                 self.content.insert(text(&object, "/spec/volumeName").to_owned(), Content::Partial);
             }
@@ -504,11 +508,6 @@ impl Kubernetes {
     /// An object that another user creates.
     pub(crate) fn add(&self, kind: Kind, object: Value) -> Value {
         self.lock().add(kind, object).unwrap()
-    }
-
-    /// A change by another user, as a merge patch.
-    pub(crate) fn user_patch(&self, kind: Kind, name: &Key, patch: &Value) {
-        self.lock().patch(kind, name, patch).unwrap();
     }
 
     /// A deletion by another user.

@@ -6,8 +6,6 @@ use serde_json::{Value, json};
 use crate::controller::{World, last};
 use crate::kubernetes::{Content, Kubernetes, NODE, PROVISIONER, State, key, uid};
 
-pub(crate) const CLONE_SOURCE_FINALIZER: &str = "cdi.kubevirt.io/cloneSource";
-pub(crate) const POPULATOR_FINALIZER: &str = "cdi.kubevirt.io/clonePopulator";
 pub(crate) const RECLAIM_POLICY: &str = "decant.dev/reclaim-policy";
 /// What is on the source.
 pub(crate) const DATA: &str = "data of golden";
@@ -64,10 +62,6 @@ pub(crate) fn size() -> Value {
 impl Scenario {
     pub(crate) fn source_namespace(self) -> &'static str {
         if self.is_across { "s" } else { "t" }
-    }
-
-    pub(crate) fn source(self) -> Key {
-        Key::new(self.source_namespace(), "golden")
     }
 
     /// A cluster with the source and without the target.
@@ -164,10 +158,14 @@ fn annotation<'o>(object: &'o Value, name: &str) -> Option<&'o str> {
     object["metadata"]["annotations"][name].as_str()
 }
 
+pub(crate) fn is_prime(name: &str) -> bool {
+    name.starts_with("tmp-pvc-") || name.starts_with("decant-prime-")
+}
+
 /// The prime of the target, if there is one.
 pub(crate) fn prime(kubernetes: &Kubernetes) -> Option<Value> {
     let claims = kubernetes.all(Kind::PersistentVolumeClaim);
-    claims.into_iter().find(|claim| key(claim).name.starts_with("tmp-pvc-"))
+    claims.into_iter().find(|claim| is_prime(&key(claim).name))
 }
 
 /// The volumes except that of the source.
@@ -184,7 +182,7 @@ fn leftovers(kubernetes: &Kubernetes) -> Vec<String> {
     }
     for claim in kubernetes.all(Kind::PersistentVolumeClaim) {
         let finalizers = claim["metadata"]["finalizers"].to_string();
-        if finalizers.contains(CLONE_SOURCE_FINALIZER) || finalizers.contains(POPULATOR_FINALIZER) {
+        if finalizers.contains("cdi.kubevirt.io") || finalizers.contains("decant.dev") {
             left.push(format!("finalizers {finalizers} of {}", key(&claim)));
         }
         if key(&claim) != target() && key(&claim).name != "golden" {

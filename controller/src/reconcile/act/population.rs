@@ -9,10 +9,10 @@ use crate::api::cluster::{ApiError, Part};
 use crate::objects;
 use crate::objects::annotations::{
     CLONE_OF, CLONE_PHASE, DIGEST, LEFT_SECS, NOT_KEPT, OUTCOME, OWNED_BY_DATA_VOLUME, POD_PHASE,
-    POPULATED_VOLUME, POPULATOR_FINALIZER, POPULATOR_PROGRESS, PRIME, RATE_BYTES, RECLAIM_POLICY,
-    SELECTED_NODE, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE,
+    POPULATED_VOLUME, POPULATOR_PROGRESS, PRIME, RATE_BYTES, RECLAIM_POLICY, SELECTED_NODE, SENT_BYTES,
+    TOTAL_BYTES, TRANSFER_PHASE,
 };
-use crate::objects::{Claim, DataVolumePhase, Key, Kind, Uid, Volume, names};
+use crate::objects::{Claim, DataVolumePhase, Key, Kind, PopulatorKind, Uid, Volume, names};
 use crate::pods::claim;
 use crate::reconcile::act::{Executor, created, impossible, members};
 use crate::reconcile::observed::{Observed, Population};
@@ -60,8 +60,11 @@ impl Executor {
 
     /// Adds or removes the finalizer of the population. What follows an addition would outlive a claim that is gone.
     pub(super) fn hold_population(&self, seen: &Observed, hold: bool) -> Result<(), ApiError> {
-        self.set_finalizer(seen, POPULATOR_FINALIZER, hold)?;
-        let Some(claim) = seen.target.as_ref().filter(|_| hold) else { return Ok(()) };
+        let Some(claim) = &seen.target else { return Ok(()) };
+        self.set_finalizer(seen, claim.population_finalizer(), hold)?;
+        if !hold {
+            return Ok(());
+        }
         match self.current(claim)? {
             Some(now) if now.is_held_for_population() && !now.metadata.is_deleting() => Ok(()),
             _ => Err(ApiError {
@@ -81,7 +84,7 @@ impl Executor {
             return Ok(());
         };
         let purpose = Purpose { target, source, settings: &population.settings };
-        let kind = target.populator().map_or(Kind::CloneSource, |populator| populator.kind.kind());
+        let kind = target.populator().map_or(PopulatorKind::CloneSource, |populator| populator.kind);
         let object = prime::object(&purpose, kind);
         let Some(object) = created(self.cluster.create(Kind::PersistentVolumeClaim, &object))? else {
             // The next observation shows whose it is.
