@@ -91,6 +91,8 @@ pub struct Population {
     pub record: Option<PopulatedVolume>,
     /// The volume of `record`, or the one that the target is bound to; `None` if it is gone.
     pub volume: Option<Arc<Volume>>,
+    /// Pods that still use the volume although the prime is gone: users can remove the protection of the prime.
+    pub users: Vec<Key>,
     /// How the target's class creates volumes.
     pub provisioner: Provisioner,
     /// The VolumeCloneSource that the controller created for the DataVolume of the target.

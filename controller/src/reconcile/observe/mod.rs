@@ -93,7 +93,9 @@ impl Observer {
             seen.target = seen.target.filter(|claim| is_for_clone_source(claim));
         }
         let mut settings = Vec::new();
-        if let Some(prime) = seen.target.clone().filter(|claim| claim.populates().is_some()) {
+        let is_prime =
+            |claim: &Arc<Claim>| claim.populates().is_some() || self.stores.target_of(claim).is_some();
+        if let Some(prime) = seen.target.clone().filter(is_prime) {
             // A DataVolume of this name did not create it.
             seen.data_volume = None;
             self.prime_view(&prime, &mut seen);

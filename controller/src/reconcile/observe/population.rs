@@ -92,17 +92,19 @@ impl Observer {
         let Some(populator) = claim.populator().filter(|_| seen.target_is_ours()) else { return Ok(None) };
         let mut population =
             Population { settings, own_source: self.own_source(claim, &populator), ..Population::default() };
-        if is_complete(seen, claim) {
+        population.record = PopulatedVolume::of(&claim.metadata, &self.keys);
+        if is_complete(seen, claim, &population) {
             return Ok(Some(population));
         }
-        population.record = PopulatedVolume::of(&claim.metadata, &self.keys);
         population.prime = self.prime(claim, seen);
+        population.volume = self.volume_of(claim, population.record.as_ref(), seen)?;
+        if let Some(prime) = self.holder(&population)? {
+            population.prime = Prime::Ours { claim: prime, is_recorded: true };
+        }
+        population.users = self.users_of_volume(&population)?;
         if let Some(prime) = population.prime.ours() {
             let key = prime.metadata.key();
             population.clone = Some(Box::new(self.observe(&key, look)?));
-        }
-        if let Some(record) = &population.record {
-            population.volume = self.volume(&record.name)?;
         }
         if matches!(population.prime, Prime::Missing) && population.record.is_none() && !claim.is_bound() {
             population.provisioner = self.provisioner(claim)?;
@@ -110,18 +112,13 @@ impl Observer {
         Ok(Some(population))
     }
 
-    /// The claim with the name of the prime: in the namespace of the source or, if that changed or is not known any
-    /// more, where the target's records lead.
+    /// The claim with the name of the prime. One that the target records counts wherever it is, because the source may
+    /// be in another namespace now; any other one only in the namespace of the source.
     fn prime(&self, target: &Claim, seen: &Observed) -> Prime {
-        let Some(populator) = target.populator() else { return Prime::Missing };
-        let name = names::prime(populator.kind, &target.metadata.uid);
-        let by_source = seen.source_key().map(|source| Key::new(&source.namespace, &name));
         let known = self.made.primes_of(&target.metadata.key());
-        let mut candidates: Vec<Arc<Claim>> = self.stores.claims_that_populate(&target.metadata.key());
-        candidates.extend(by_source.and_then(|key| self.stores.claims.get(&key)));
-        let ours = candidates.iter().find(|prime| {
-            prime.metadata.name == name && records_prime(&target.metadata, &prime.metadata.uid, &self.keys)
-        });
+        let candidates = self.stores.primes_of(target);
+        let ours =
+            candidates.iter().find(|prime| records_prime(&target.metadata, &prime.metadata, &self.keys));
         if let Some(claim) = ours {
             return Prime::Ours { claim: Arc::clone(claim), is_recorded: true };
         }
@@ -129,11 +126,68 @@ impl Observer {
         if let Some(claim) = remembered {
             return Prime::Ours { claim: Arc::clone(claim), is_recorded: false };
         }
+        // A prime that was not recorded must not outlive its target, whatever happened to the source.
+        let is_stray =
+            |prime: &Claim| target.metadata.is_deleting() && prime.populates() == Some(target.metadata.key());
         let in_the_way = candidates.into_iter().find(|prime| {
-            prime.metadata.name == name
-                && seen.source_key().is_some_and(|source| source.namespace == prime.metadata.namespace)
+            is_stray(prime)
+                || seen.source_key().is_some_and(|source| source.namespace == prime.metadata.namespace)
         });
         in_the_way.map_or(Prime::Missing, Prime::Foreign)
+    }
+
+    /// The volume in `record`, or the one that the filled claim is bound to.
+    fn volume_of(
+        &self,
+        claim: &Claim,
+        record: Option<&PopulatedVolume>,
+        seen: &Observed,
+    ) -> Result<Option<Arc<Volume>>, ApiError> {
+        let bound_to =
+            Some(&claim.spec.volume_name).filter(|name| !name.is_empty() && seen.outcome.is_some());
+        match record.map(|record| &record.name).or(bound_to) {
+            Some(name) => self.volume(name),
+            None => Ok(None),
+        }
+    }
+
+    /// The prime that still holds the complete volume. The store may not show it, because of what users did to it, but
+    /// they can write neither the volume nor the name of the prime.
+    fn holder(&self, population: &Population) -> Result<Option<Arc<Claim>>, ApiError> {
+        let (Some(record), Some(volume)) = (&population.record, &population.volume) else { return Ok(None) };
+        let Some(holder) = volume.spec.claim_ref.as_ref().filter(|holder| holder.uid == record.prime) else {
+            return Ok(None);
+        };
+        if population.prime.claim().is_some_and(|prime| prime.metadata.uid == record.prime) {
+            return Ok(None);
+        }
+        match self.cluster.get(Kind::PersistentVolumeClaim, &Key::new(&holder.namespace, &holder.name)) {
+            Ok(object) => {
+                let claim: Claim = objects::decode(object).map_err(|e| ApiError {
+                    code: 500,
+                    reason: "InternalError".to_owned(),
+                    message: e.to_string(),
+                })?;
+                Ok((claim.metadata.uid == record.prime).then(|| Arc::new(claim)))
+            }
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The pods that use the volume of a prime that is gone.
+    fn users_of_volume(&self, population: &Population) -> Result<Vec<Key>, ApiError> {
+        let (Some(record), Some(volume)) = (&population.record, &population.volume) else {
+            return Ok(Vec::new());
+        };
+        let holder = volume.spec.claim_ref.as_ref().filter(|holder| holder.uid == record.prime);
+        let is_gone = population.prime.claim().is_none_or(|prime| prime.metadata.uid != record.prime);
+        match holder.filter(|_| is_gone) {
+            Some(holder) => {
+                self.users(&Key::new(&holder.namespace, &holder.name), false, &Observed::default())
+            }
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The VolumeCloneSource that this controller created for the DataVolume of `claim`.
@@ -198,13 +252,11 @@ impl Observer {
 
     /// The target of the prime `claim`, if this controller created the prime for it.
     pub(super) fn target_of(&self, claim: &Claim) -> Option<PopulatedClaim> {
-        let key = claim.populates()?;
-        let target = self.stores.claims.get(&key)?;
-        let kind = target.populator()?.kind;
-        let is_named = claim.metadata.name == names::prime(kind, &target.metadata.uid);
-        let is_ours = records_prime(&target.metadata, &claim.metadata.uid, &self.keys);
+        let target = self.stores.target_of(claim)?;
+        let key = target.metadata.key();
+        let is_ours = records_prime(&target.metadata, &claim.metadata, &self.keys);
         // Before it is recorded, it must not be filled.
-        (is_named && is_ours && !target.metadata.is_deleting()).then(|| PopulatedClaim {
+        (is_ours && !target.metadata.is_deleting()).then(|| PopulatedClaim {
             data_volume: self
                 .stores
                 .data_volumes

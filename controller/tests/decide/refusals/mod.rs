@@ -63,6 +63,7 @@ fn actions() -> Vec<Action> {
         Action::RetainVolume,
         Action::HandOverVolume,
         Action::RestorePolicy,
+        Action::MarkPopulated,
     ];
     actions.extend(population_actions());
     for role in [Role::Source, Role::Target] {
@@ -74,7 +75,7 @@ fn actions() -> Vec<Action> {
         ]);
     }
     let kinds: std::collections::BTreeSet<u8> = actions.iter().map(kind).collect();
-    assert_eq!(kinds.len(), 29, "an action is missing in this list");
+    assert_eq!(kinds.len(), 30, "an action is missing in this list");
     actions
 }
 
@@ -128,6 +129,7 @@ fn kind(action: &Action) -> u8 {
         Action::RetainVolume => 26,
         Action::HandOverVolume => 27,
         Action::RestorePolicy => 28,
+        Action::MarkPopulated => 29,
     }
 }
 
@@ -190,6 +192,7 @@ fn changes_claim(action: &Action) -> bool {
             | Action::RecordPopulation(_)
             | Action::ForgetPopulation
             | Action::ForgetNode
+            | Action::MarkPopulated
     )
 }
 
