@@ -24,6 +24,13 @@ pub struct ServedKind {
     pub version: String,
 }
 
+impl ServedKind {
+    /// Whether CDI defines it, too.
+    pub fn is_of_cdi(&self) -> bool {
+        self.definition.strip_suffix(GROUP).is_some_and(|plural| plural.ends_with('.'))
+    }
+}
+
 /// All kinds that are defined here.
 pub fn served_kinds() -> Vec<ServedKind> {
     let text =

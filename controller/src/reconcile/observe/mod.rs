@@ -369,7 +369,7 @@ fn kind_of(claim: &Claim) -> TargetKind {
 }
 
 /// Whether a CloneSource fills the claim, or the claim is the prime of such a claim.
-fn is_for_clone_source(claim: &Claim) -> bool {
+pub(crate) fn is_for_clone_source(claim: &Claim) -> bool {
     let filled = claim.populator().is_some_and(|populator| populator.kind == PopulatorKind::CloneSource);
     filled || claim.style() == NameStyle::Decant
 }
