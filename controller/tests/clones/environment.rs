@@ -38,6 +38,8 @@ pub(crate) struct TestEnv {
     controller: Option<Child>,
     flags: Vec<String>,
     cluster: PathBuf,
+    /// The address at which the controller reaches the API server, if not that of the kubeconfig.
+    server: Option<String>,
     /// Objects outside of the namespace: kind and name.
     made: Vec<(&'static str, String)>,
     /// The controller's own pages.
@@ -72,6 +74,7 @@ impl TestEnv {
             controller: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             cluster: cluster.into(),
+            server: None,
             made: Vec::new(),
             pages: port.address(),
             _port: port,
@@ -138,17 +141,27 @@ impl TestEnv {
     pub(crate) fn start(&mut self) {
         rights::grant_own_role(&self.namespace);
         let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", self.namespace));
-        rights::write_kubeconfig(&kubeconfig);
+        rights::write_kubeconfig(&kubeconfig, self.server.as_deref());
         let mut command = self.command();
         self.controller =
             Some(command.arg("--kubeconfig").arg(&kubeconfig).spawn().expect("the controller starts"));
+    }
+
+    /// The controller reaches the API server at this address.
+    pub(crate) fn use_server(&mut self, url: String) {
+        self.server = Some(url);
+    }
+
+    /// The process of the controller that was started last.
+    pub(crate) fn controller_process(&self) -> u32 {
+        self.controller.as_ref().expect("a controller was started").id()
     }
 
     /// Starts the controller as another user of this machine.
     pub(crate) fn start_as(&mut self, user: u32) {
         use std::os::unix::process::CommandExt;
         let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", self.namespace));
-        rights::write_kubeconfig(&kubeconfig);
+        rights::write_kubeconfig(&kubeconfig, self.server.as_deref());
         std::os::unix::fs::chown(&kubeconfig, Some(user), Some(user)).unwrap();
         // The program itself may lie where that user may not look.
         rights::grant_own_role(&self.namespace);

@@ -13,6 +13,7 @@ mod kubectl;
 mod leftovers;
 mod objects;
 mod plugin;
+mod populated;
 mod processes;
 mod progress;
 mod provisioned;
