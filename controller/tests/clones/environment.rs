@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use decant_test_support::net::Closed;
 use serde_json::{Value, json};
 
+use crate::api_relay::{ApiRelay, Call, Fate, Kill};
 use crate::kubectl::{kubectl, script, try_kubectl};
 use crate::rights;
 
@@ -38,8 +39,8 @@ pub(crate) struct TestEnv {
     controller: Option<Child>,
     flags: Vec<String>,
     cluster: PathBuf,
-    /// The address at which the controller reaches the API server, if not that of the kubeconfig.
-    server: Option<String>,
+    /// Between the controller and the API server.
+    relay: Option<ApiRelay>,
     /// Objects outside of the namespace: kind and name.
     made: Vec<(&'static str, String)>,
     /// The controller's own pages.
@@ -74,7 +75,7 @@ impl TestEnv {
             controller: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             cluster: cluster.into(),
-            server: None,
+            relay: None,
             made: Vec::new(),
             pages: port.address(),
             _port: port,
@@ -141,27 +142,32 @@ impl TestEnv {
     pub(crate) fn start(&mut self) {
         rights::grant_own_role(&self.namespace);
         let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", self.namespace));
-        rights::write_kubeconfig(&kubeconfig, self.server.as_deref());
+        rights::write_kubeconfig(&kubeconfig, self.relay.as_ref().map(ApiRelay::url).as_deref());
         let mut command = self.command();
-        self.controller =
-            Some(command.arg("--kubeconfig").arg(&kubeconfig).spawn().expect("the controller starts"));
+        let controller = command.arg("--kubeconfig").arg(&kubeconfig).spawn().expect("the controller starts");
+        if let Some(relay) = &self.relay {
+            relay.controller_is(controller.id());
+        }
+        self.controller = Some(controller);
     }
 
-    /// The controller reaches the API server at this address.
-    pub(crate) fn use_server(&mut self, url: String) {
-        self.server = Some(url);
+    /// The next controllers reach the API server through a relay that asks `judge` about each call that changes something.
+    pub(crate) fn judge_calls(&mut self, judge: impl FnMut(&Call) -> Fate + Send + 'static) {
+        self.relay = Some(ApiRelay::start(judge));
     }
 
-    /// The process of the controller that was started last.
-    pub(crate) fn controller_process(&self) -> u32 {
-        self.controller.as_ref().expect("a controller was started").id()
+    /// Waits until the relay kills the controller.
+    pub(crate) fn wait_for_kill(&mut self, limit: Duration) -> Option<Kill> {
+        let kill = self.relay.as_ref().expect("the controller has a relay").next_kill(limit)?;
+        self.kill();
+        Some(kill)
     }
 
     /// Starts the controller as another user of this machine.
     pub(crate) fn start_as(&mut self, user: u32) {
         use std::os::unix::process::CommandExt;
         let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", self.namespace));
-        rights::write_kubeconfig(&kubeconfig, self.server.as_deref());
+        rights::write_kubeconfig(&kubeconfig, self.relay.as_ref().map(ApiRelay::url).as_deref());
         std::os::unix::fs::chown(&kubeconfig, Some(user), Some(user)).unwrap();
         // The program itself may lie where that user may not look.
         rights::grant_own_role(&self.namespace);
@@ -304,6 +310,9 @@ impl TestEnv {
 
 impl Drop for TestEnv {
     fn drop(&mut self) {
+        if let Some(relay) = &self.relay {
+            relay.pass_all();
+        }
         // Objects go while the controller still runs: it takes its finalizers away.
         let namespace = &self.namespace;
         try_kubectl(

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::MIB;
+use crate::api_relay::{Call, Fate, Kill};
 use crate::content::{assert_content, content};
 use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
-use crate::populated::api_relay::{ApiRelay, Call, Fate, Kill};
 use crate::populated::{NOW, POPULATED_VOLUME, RECLAIM_POLICY, from_clone_source};
 
 /// The names of the members of an object, and of theirs.
@@ -80,7 +80,7 @@ fn a_controller_killed_at_every_call_loses_no_volume() {
     let noise = env.provisioned_source("Block", "8Mi", 6 * MIB);
     env.clone_source("golden", "golden", &json!({}));
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
-    let relay = ApiRelay::start(move |call| {
+    env.judge_calls(move |call| {
         if !is_of_population(call) {
             return Fate::Pass;
         }
@@ -92,19 +92,15 @@ fn a_controller_killed_at_every_call_loses_no_volume() {
             _ => Fate::Pass,
         }
     });
-    env.use_server(relay.url());
     env.request_claim("copy", &from_clone_source(NOW, "Block", "8Mi", "golden"));
     env.start();
-    relay.controller_is(env.controller_process());
     let mut killed = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(150);
     loop {
-        if let Some(Kill { call, is_after }) = relay.next_kill(Duration::from_secs(1)) {
-            env.kill();
+        if let Some(Kill { call, is_after }) = env.wait_for_kill(Duration::from_secs(1)) {
             killed.push(format!("{} {}", if is_after { "after" } else { "before" }, kind(&call)));
             assert_volumes_are_safe(&env, "copy", &noise);
             env.start();
-            relay.controller_is(env.controller_process());
             continue;
         }
         let claim = env.get("pvc", "copy").unwrap();
@@ -186,7 +182,7 @@ fn a_claim_deleted_at_any_call_of_its_hand_over_leaves_nothing() {
     let mut hand_overs = HandOvers { claims: claims.collect(), of_volumes: BTreeMap::new() };
     let namespace = env.namespace.clone();
     let mut deleted: Vec<String> = Vec::new();
-    let relay = ApiRelay::start(move |call| {
+    env.judge_calls(move |call| {
         let claim = hand_overs.claim(call).filter(|claim| !deleted.contains(claim));
         let Some(claim) = claim else { return Fate::Pass };
         deleted.push(claim.clone());
@@ -197,9 +193,7 @@ fn a_claim_deleted_at_any_call_of_its_hand_over_leaves_nothing() {
         });
         if is_after { Fate::After(delete) } else { Fate::Before(delete) }
     });
-    env.use_server(relay.url());
     env.start();
-    relay.controller_is(env.controller_process());
     for name in &names {
         env.wait_for_deletion("pvc", name);
     }

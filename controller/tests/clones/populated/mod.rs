@@ -1,7 +1,6 @@
 //! Claims that are filled before they are bound, with volumes of the dynamic provisioner (docs/protocol.md section 7.6).
 
 mod alone;
-mod api_relay;
 mod claims;
 mod data_volumes;
 mod faults;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -58,6 +59,7 @@ pub(crate) struct ApiRelay {
 struct Shared {
     upstream: SocketAddr,
     judge: Mutex<Judge>,
+    passes_all: AtomicBool,
     /// The process to kill. `None` after a kill, until the next controller is known: its calls wait.
     controller: Mutex<Option<u32>>,
     killed: Mutex<Sender<Kill>>,
@@ -87,6 +89,7 @@ impl ApiRelay {
         let shared = Arc::new(Shared {
             upstream,
             judge: Mutex::new(Box::new(judge)),
+            passes_all: AtomicBool::new(false),
             controller: Mutex::default(),
             killed: Mutex::new(killed),
             connections: Mutex::default(),
@@ -109,6 +112,11 @@ impl ApiRelay {
     /// Names the process that is killed from now on.
     pub(crate) fn controller_is(&self, process: u32) {
         *lock(&self.shared.controller) = Some(process);
+    }
+
+    /// From now on, all calls pass.
+    pub(crate) fn pass_all(&self) {
+        self.shared.passes_all.store(true, Ordering::SeqCst);
     }
 
     /// Waits for the next kill.
@@ -148,7 +156,8 @@ impl Shared {
     ) -> std::io::Result<()> {
         let mut reader = BufReader::new(client);
         while let Some(request) = Request::read(&mut reader)? {
-            let Some(call) = request.call() else {
+            let call = request.call().filter(|_| !self.passes_all.load(Ordering::SeqCst));
+            let Some(call) = call else {
                 server.write_all(&request.bytes)?;
                 continue;
             };
@@ -182,7 +191,7 @@ impl Shared {
 
     /// Waits until the current controller is known; whether the connection is one of its own.
     fn is_of_controller(&self, client: &TcpStream) -> bool {
-        while lock(&self.controller).is_none() {
+        while lock(&self.controller).is_none() && !self.passes_all.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(5));
         }
         let address = client.peer_addr().ok();
