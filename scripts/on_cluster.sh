@@ -43,6 +43,9 @@ scripts/image_test.sh
 # The tests' controllers get exactly the rights of these roles.
 kubectl apply -f controller/deploy/base/namespace.yaml -f controller/deploy/base/crds.yaml -f controller/deploy/base/rbac.yaml \
     -f controller/deploy/base/proxy.yaml
+# Without the objects of an earlier run: the controllers create them again, which needs a right.
+kubectl delete --ignore-not-found -f scripts/cluster/definitions.yaml
+kubectl apply -f scripts/cluster/definitions.yaml
 # The tests also run the kubectl plugin.
 build_debug
 scripts/cluster.sh status | grep -x "provisioner runs" >/dev/null || started+=("provisioner down")

@@ -10,7 +10,7 @@ use decant_shared::process::log::Format;
 use decant_shared::protocol::units::Overhead;
 use serde_json::Value;
 
-use crate::policy::Policy;
+use crate::policy::{Policy, Scope};
 use crate::run::RunSettings;
 use crate::webhook::callers::Callers;
 
@@ -113,6 +113,9 @@ pub struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub gate: GateArgs,
+    /// Serve only PVCs whose data source is a CloneSource, and leave DataVolumes to CDI in the same cluster
+    #[arg(long, env = "DECANT_BESIDE_CDI")]
+    pub beside_cdi: bool,
     /// Watch only this namespace
     #[arg(long, env = "DECANT_WATCH_NAMESPACE")]
     pub watch_namespace: Option<String>,
@@ -256,6 +259,7 @@ impl RunArgs {
         policy.class_overheads = self.class_overheads.iter().cloned().collect();
         policy.claim_adoption = self.gate.claim_adoption;
         policy.honor_wait_for_first_consumer = !self.bind_immediately;
+        policy.scope = if self.beside_cdi { Scope::CloneSources } else { Scope::All };
         policy.pods.extra_labels = self.labels.iter().cloned().collect();
         policy.pods.tls_min_version.clone_from(&self.tls_min_version);
         if let Some(ciphers) = &self.tls_ciphers {

@@ -29,6 +29,8 @@ pub struct Policy {
     pub preallocation: bool,
     /// Whether claims that wait for their first consumer are left to it.
     pub honor_wait_for_first_consumer: bool,
+    /// Which requests for clones are served.
+    pub scope: Scope,
     /// Whether claims may be adopted without the annotation.
     pub claim_adoption: bool,
 }
@@ -90,6 +92,16 @@ pub struct Intervals {
     pub backoff: (Duration, Duration),
 }
 
+/// Which requests for clones are served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// DataVolumes, and PVCs with any data source that this controller knows or the annotation of a clone.
+    #[default]
+    All,
+    /// Only PVCs whose data source is a CloneSource: CDI's controllers serve the others.
+    CloneSources,
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -124,6 +136,7 @@ impl Default for Policy {
             class_overheads: BTreeMap::new(),
             preallocation: false,
             honor_wait_for_first_consumer: true,
+            scope: Scope::All,
             claim_adoption: false,
         }
     }

@@ -12,7 +12,7 @@ use decant_controller::objects::{Key, Kind, Object, Uid};
 use decant_controller::pods::identity::PodIdentity;
 use decant_controller::pods::made::MadePods;
 use decant_controller::pods::role::Role;
-use decant_controller::policy::Policy;
+use decant_controller::policy::{Policy, Scope};
 use decant_controller::progress::poller::Pollers;
 use decant_controller::progress::scraper::Scraper;
 use decant_controller::progress::write_budget::WriteBudget;
@@ -163,7 +163,7 @@ impl TestController {
             let queue = Arc::clone(&queue);
             Arc::new(move |key| queue.add(key, Duration::ZERO))
         };
-        let watches = Watches::start(&cluster, &stores, &unreadable, None, &wake, &stop).unwrap();
+        let watches = Watches::start(&cluster, &stores, &unreadable, None, Scope::All, &wake, &stop).unwrap();
         let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&pki), policy.intervals.scrape_limit);
         let made = Arc::new(MadePods::default());
         let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use decant_controller::api::client::KubeCluster;
 use decant_controller::api::counted::Counted;
-use decant_controller::objects::DataVolume;
+use decant_controller::objects::{Claim, DataVolume};
 use decant_controller::pages::health::HealthState;
 use decant_controller::pages::server;
 use decant_controller::pages::status::{Overview, render};
-use decant_controller::summary::pick::pick;
+use decant_controller::summary::pick::{pick, pick_with_claims};
 use decant_shared::process::stop::Stop;
 use decant_test_support::net::Closed;
 use serde_json::{Value, json};
@@ -75,6 +75,25 @@ fn sample() -> Overview {
         ended("cache", "Failed", "2026-01-01T11:41:40Z"),
     ];
     Overview { clones: Some(pick(&clones, 100, 20)), now: "2026-01-01T12:00:00Z".to_owned() }
+}
+
+#[test]
+fn a_claim_without_a_data_volume_has_its_row() {
+    let claim: Claim = serde_json::from_value(json!({
+        "metadata": { "namespace": "shop", "name": "data-0", "annotations": {
+            "cdi.kubevirt.io/clonePhase": "HostClone", "cdi.kubevirt.io/storage.populator.progress": "41.00%",
+            "cdi.kubevirt.io/storage.condition.running": "true",
+            "cdi.kubevirt.io/storage.condition.source.running": "true",
+        } },
+        "spec": { "dataSourceRef": { "apiGroup": "decant.dev", "kind": "CloneSource", "name": "golden" } },
+    }))
+    .unwrap();
+    let picked = pick_with_claims::<DataVolume, Claim>(&[], &[claim], 100, 20);
+    let html = render(&Overview { clones: Some(picked), now: String::new() });
+    for text in ["1 running, 0 waiting", "pvc/data-0", "from CloneSource shop/golden", "HostClone", "41.00 %"]
+    {
+        assert!(html.contains(text), "{text}: {html}");
+    }
 }
 
 #[test]

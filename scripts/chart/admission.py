@@ -223,6 +223,72 @@ def main(policies, directory):
         accepts(gate, "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", "+"), gone[0]), owned)
         refuses(gate, "must keep its owners", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", "+"), gone[0]), bare)
         refuses(gate, "allow-clone-to", "persistentvolumeclaims", changed(claim, ("metadata", "annotations", "decant.dev/allow-clone-to"), "*"), claim)
+    populations(gate)
+
+
+def populations(gate):
+    """PVCs that are filled through a temporary PVC, whose volume they get."""
+    claims, volumes, sources = "persistentvolumeclaims", "persistentvolumes", "volumeclonesources"
+    prime = {
+        "metadata": {
+            "namespace": "golden",
+            "name": "tmp-pvc-u",
+            "labels": {"cdi.kubevirt.io/OwnedByUID": "u"},
+            "annotations": {"decant.dev/populates": "team/copy"},
+        },
+        "spec": {"accessModes": ["ReadWriteOnce"]},
+    }
+    accepts(gate, claims, prime)
+    accepts(gate, claims, None, prime)
+    for path, value in [
+        (("metadata", "name"), "tmp-pvc-v"),
+        (("metadata", "name"), "copy"),
+        (("metadata", "labels"), None),
+        (("metadata", "annotations"), None),
+    ]:
+        refuses(gate, "must belong", claims, changed(prime, path, value))
+        refuses(gate, "only temporary PVCs", claims, None, changed(prime, path, value))
+    for field, value in [("volumeName", "another"), ("dataSource", {"kind": "PersistentVolumeClaim", "name": "x"}), ("selector", {})]:
+        refuses(gate, "must belong", claims, changed(prime, ("spec", field), value))
+
+    holder = {"namespace": "golden", "name": "tmp-pvc-u", "uid": "p"}
+    target = {"namespace": "team", "name": "copy", "uid": "u"}
+    bound = {"metadata": {"name": "pv"}, "spec": {"claimRef": holder, "persistentVolumeReclaimPolicy": "Delete"}}
+    kept = changed(bound, ("metadata", "annotations"), {"decant.dev/reclaim-policy": "Delete"})
+    kept = changed(kept, ("spec", "persistentVolumeReclaimPolicy"), "Retain")
+    given = changed(kept, ("spec", "claimRef"), target)
+    restored = changed(bound, ("spec", "claimRef"), target)
+    for new, old in [(kept, bound), (given, kept), (restored, given), (bound, kept), (kept, kept)]:
+        accepts(gate, volumes, new, old)
+    for new, old in [
+        (changed(bound, ("spec", "claimRef"), target), bound),
+        (changed(kept, ("spec", "claimRef"), {**target, "uid": "other"}), kept),
+        (given, changed(kept, ("spec", "claimRef"), {**holder, "name": "database"})),
+        (changed(kept, ("spec", "claimRef"), None), kept),
+        (given, changed(kept, ("spec", "claimRef"), None)),
+    ]:
+        refuses(gate, "handed over", volumes, new, old)
+    for new, old in [
+        (changed(bound, ("spec", "persistentVolumeReclaimPolicy"), "Retain"), bound),
+        (changed(restored, ("spec", "persistentVolumeReclaimPolicy"), "Recycle"), given),
+        (bound, changed(bound, ("spec", "persistentVolumeReclaimPolicy"), "Retain")),
+        (changed(kept, ("metadata", "annotations", "decant.dev/reclaim-policy"), "Recycle"), bound),
+        (changed(kept, ("spec", "persistentVolumeReclaimPolicy"), "Delete"), kept),
+    ]:
+        refuses(gate, "reclaim policy", volumes, new, old)
+
+    source = {
+        "metadata": {
+            "namespace": "golden",
+            "name": "volume-clone-source-u",
+            "annotations": {"cdi.kubevirt.io/ownedByDataVolume": "team/copy"},
+        }
+    }
+    accepts(gate, sources, source)
+    accepts(gate, sources, None, source)
+    for path, value in [(("metadata", "name"), "mine"), (("metadata", "annotations"), None)]:
+        refuses(gate, "VolumeCloneSources of DataVolumes", sources, changed(source, path, value))
+        refuses(gate, "VolumeCloneSources of DataVolumes", sources, None, changed(source, path, value))
 
 
 if __name__ == "__main__":

@@ -9,15 +9,16 @@ use serde_json::json;
 use crate::args::CleanupArgs;
 use crate::ending::{Ending, Failure};
 use crate::output::{plain, print, print_error, print_line, table};
-use crate::populations;
+use crate::populations::{self, LeftPrime};
 use crate::session::{Session, list};
 use decant_controller::api::cluster::{ApiError, Cluster, ListParams, Part};
 use decant_controller::objects;
 use decant_controller::objects::annotations::{
-    APP, APP_VALUE, CLONE_OF, CLONE_REQUEST, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET,
-    CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER, OWNER_REF, RECLAIM_POLICY,
+    APP, APP_VALUE, CLONE_OF, CLONE_REQUEST, CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER, OWNER_REF,
+    RECLAIM_POLICY,
 };
 use decant_controller::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid, names};
+use decant_controller::pods::role::Role;
 use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
 use decant_controller::watch::unreadable::ObjectIdentity;
 
@@ -78,7 +79,10 @@ fn is_wanted(leftovers: &[Leftover]) -> Result<bool, Failure> {
 fn delete(session: &Session, leftovers: &[Leftover], prints: bool) -> Result<Ending, Failure> {
     let mut failures = 0;
     for left in leftovers {
-        let name = format!("{} {}", left.kind.name(), left.key());
+        let name = match left.namespace.as_str() {
+            "" => format!("{} {}", left.kind.name(), left.name),
+            _ => format!("{} {}", left.kind.name(), left.key()),
+        };
         match delete_one(session, left) {
             Ok(()) if prints => match &left.reclaim_policy {
                 Some(policy) => print_line(&format!("{name}: reclaim policy {policy} restored")),
@@ -187,26 +191,30 @@ pub(super) fn find(session: &Session, all_namespaces: bool, finished: bool) -> R
     Ok(found)
 }
 
-/// Finds what clones into PVCs left that are filled before they are bound. Volumes belong to no namespace, so they are
-/// searched only with all namespaces.
+/// Finds what clones into PVCs left that are filled before they are bound. A volume belongs to the namespace of the PVC
+/// that it was bound to.
 fn find_populations(session: &Session, all_namespaces: bool, found: &mut Found) -> Result<(), Failure> {
     match populations::primes(session, &session.scope(all_namespaces), &mut found.not_looked_at) {
         Ok(primes) => {
-            found.leftovers.extend(primes.iter().map(|left| {
+            let left = |left: &LeftPrime| {
                 Leftover::new(Kind::PersistentVolumeClaim, &left.claim.metadata, left.why.as_str())
-            }))
+            };
+            found.leftovers.extend(primes.iter().map(left));
         }
         Err(e) if e.is_forbidden() => found.not_looked_at.push(format!("PVCs: {e}")),
         Err(e) => return Err(e.into()),
     }
-    if !all_namespaces {
-        return Ok(());
-    }
     match populations::volumes(session) {
-        Ok(volumes) => found.leftovers.extend(volumes.into_iter().map(|left| Leftover {
-            reclaim_policy: Some(left.policy),
-            ..Leftover::new(Kind::PersistentVolume, &left.volume.metadata, left.why)
-        })),
+        Ok(volumes) => {
+            let volumes =
+                volumes.into_iter().filter(|left| all_namespaces || left.namespace() == session.namespace);
+            found.leftovers.extend(volumes.map(|left| Leftover {
+                reclaim_policy: Some(left.policy),
+                ..Leftover::new(Kind::PersistentVolume, &left.volume.metadata, left.why)
+            }));
+        }
+        // Most users of one namespace may not list volumes.
+        Err(e) if e.is_forbidden() && !all_namespaces => {}
         Err(e) if e.is_forbidden() => found.not_looked_at.push(format!("volumes: {e}")),
         Err(e) => return Err(e.into()),
     }
@@ -266,12 +274,9 @@ fn claim_of(pod: &Meta) -> Option<Key> {
 
 /// Why `pod`, which was created for the PVC `key`, is no longer needed.
 fn why_left(pod: &Pod, key: &Key, claim: Option<&Claim>) -> Option<String> {
-    let component = pod.metadata.labels.get(COMPONENT).map(String::as_str);
-    if !matches!(component, Some(COMPONENT_SOURCE | COMPONENT_TARGET)) || pod.metadata.is_deleting() {
-        return None;
-    }
+    let role = Role::of(&pod.metadata.labels).filter(|_| !pod.metadata.is_deleting())?;
     let Some(claim) = claim else { return Some(format!("its PVC {key} is gone")) };
-    if component == Some(COMPONENT_SOURCE) && pod.metadata.name != names::source_pod(&claim.metadata.uid) {
+    if role == Role::Source && pod.metadata.name != names::source_pod(&claim.metadata.uid) {
         return Some(format!("it was created for a previous PVC {key}"));
     }
     let is_done = claim.metadata.annotation(CLONE_OF).is_some() && pod.has_ended();
@@ -313,6 +318,7 @@ fn secrets(session: &Session, ours: &ListParams, pods: &[Pod]) -> Result<Vec<Lef
 #[cfg(test)]
 mod tests {
     use super::*;
+    use decant_controller::objects::annotations::{COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET};
     use serde_json::Value;
 
     fn pod(component: &str, name: &str, phase: &str) -> Pod {

@@ -87,7 +87,7 @@ impl<'s> CloneWatch<'s> {
         match by_data_volume.or(by_claim) {
             None => FollowedSummary::Missing,
             Some(None) => FollowedSummary::NotAClone,
-            Some(Some(seen)) => FollowedSummary::Clone(seen),
+            Some(Some(seen)) => FollowedSummary::Clone(Box::new(seen)),
         }
     }
 }
@@ -96,7 +96,7 @@ impl<'s> CloneWatch<'s> {
 enum FollowedSummary {
     Missing,
     NotAClone,
-    Clone(CloneSummary),
+    Clone(Box<CloneSummary>),
 }
 
 /// A kind of object that reports clones.
@@ -253,7 +253,7 @@ pub(super) fn follow_to_end(
     let mut succeeded_since: Option<Instant> = None;
     loop {
         let seen = match watch.summary(&followed.key) {
-            FollowedSummary::Clone(seen) => seen,
+            FollowedSummary::Clone(seen) => *seen,
             FollowedSummary::Missing => {
                 reporter.end();
                 return Err(Failure::new(Ending::Missing, format!("{followed} was deleted")));

@@ -24,6 +24,13 @@ pub(super) struct LeftVolume {
     pub(super) why: String,
 }
 
+impl LeftVolume {
+    /// The namespace of the PVC that it was bound to; empty for none.
+    pub(super) fn namespace(&self) -> &str {
+        self.volume.spec.claim_ref.as_ref().map_or("", |holder| &holder.namespace)
+    }
+}
+
 /// The temporary PVCs in `scope` whose target is gone. `skipped` gets those whose target the user may not read.
 pub(super) fn primes(
     session: &Session,
@@ -70,7 +77,7 @@ struct PrimeTarget {
 fn target_of(claim: &Claim) -> Option<PrimeTarget> {
     let uid = claim.metadata.labels.get(OWNED_BY_UID).map(|text| Uid::from(text.as_str()))?;
     let key = claim.populates()?;
-    let is_prime = claim.metadata.name == names::prime(&uid) && !claim.metadata.is_deleting();
+    let is_prime = names::is_prime(&claim.metadata.name, &uid) && !claim.metadata.is_deleting();
     is_prime.then_some(PrimeTarget { key, uid })
 }
 
@@ -108,7 +115,7 @@ fn why_left(volume: &Volume, claims: &BTreeMap<&Uid, &Claim>) -> Option<String> 
         return is_complete.then(|| format!("the clone into PVC {key} is complete"));
     }
     // The target of the temporary PVC may be about to get the volume.
-    let is_for_target = claims.keys().any(|uid| names::prime(uid) == holder.name);
+    let is_for_target = claims.keys().any(|uid| names::is_prime(&holder.name, uid));
     (!is_for_target).then(|| format!("PVC {key} is gone"))
 }
 

@@ -143,7 +143,13 @@ pub const TRANSFER: &str = "decant.dev/transfer";
 pub const DATA_SOURCE_NAMESPACE: &str = "cdi.kubevirt.io/dataSourceNamespace";
 /// On a PVC, by the scheduler: the node of its first consumer.
 pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
-/// Finalizer on a PVC that is filled before it is bound. It exists before the prime PVC does.
+/// Finalizer on a prime PVC of a CloneSource; it exists before the source pod does.
+pub const OWN_CLONE_FINALIZER: &str = "decant.dev/clone-source";
+/// Finalizer on a PVC that a CloneSource fills before it is bound. It exists before the prime PVC does.
+pub const OWN_POPULATOR_FINALIZER: &str = "decant.dev/populator";
+/// Label of both pods and their Secrets: `source` or `target`.
+pub const ROLE: &str = "decant.dev/role";
+/// Finalizer on a PVC that a VolumeCloneSource fills before it is bound. It exists before the prime PVC does.
 pub const POPULATOR_FINALIZER: &str = "cdi.kubevirt.io/clonePopulator";
 /// On a prime PVC: `<namespace>/<name>` of the PVC that gets its volume.
 pub const POPULATES: &str = "decant.dev/populates";

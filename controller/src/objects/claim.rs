@@ -6,12 +6,15 @@ use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::objects::annotations::{
-    CLONE_SOURCE_FINALIZER, DATA_SOURCE_NAMESPACE, POPULATES, POPULATOR_FINALIZER,
+    CLONE_SOURCE_FINALIZER, DATA_SOURCE_NAMESPACE, OWN_CLONE_FINALIZER, OWN_POPULATOR_FINALIZER, POPULATES,
+    POPULATOR_FINALIZER,
 };
 use crate::objects::clone_source::{PopulatorKind, PopulatorRef};
 use crate::objects::key::Key;
 use crate::objects::kind::Kind;
 use crate::objects::meta::Meta;
+use crate::objects::names;
+use crate::objects::names::NameStyle;
 use crate::objects::phase::ClaimPhase;
 
 /// What is read of a PersistentVolumeClaim.
@@ -144,14 +147,39 @@ pub enum VolumeMode {
 }
 
 impl Claim {
+    /// Whose names, labels and annotations the objects of the clone into this claim have.
+    pub fn style(&self) -> NameStyle {
+        names::style(&self.metadata.name)
+    }
+
+    /// The finalizer that protects source pods.
+    pub fn clone_finalizer(&self) -> &'static str {
+        match self.style() {
+            NameStyle::Cdi => CLONE_SOURCE_FINALIZER,
+            NameStyle::Decant => OWN_CLONE_FINALIZER,
+        }
+    }
+
+    /// The finalizer that protects the clone which fills the claim before it is bound.
+    pub fn population_finalizer(&self) -> &'static str {
+        match self.populator().map(|populator| populator.kind) {
+            Some(PopulatorKind::CloneSource) => OWN_POPULATOR_FINALIZER,
+            Some(PopulatorKind::VolumeCloneSource) | None => POPULATOR_FINALIZER,
+        }
+    }
+
+    fn has_finalizer(&self, finalizer: &str) -> bool {
+        self.metadata.finalizers.iter().any(|name| name == finalizer)
+    }
+
     /// Whether the claim has the finalizer that protects source pods.
     pub fn is_held(&self) -> bool {
-        self.metadata.finalizers.iter().any(|name| name == CLONE_SOURCE_FINALIZER)
+        self.has_finalizer(self.clone_finalizer())
     }
 
     /// Whether the claim has the finalizer that protects the clone which fills it before it is bound.
     pub fn is_held_for_population(&self) -> bool {
-        self.metadata.finalizers.iter().any(|name| name == POPULATOR_FINALIZER)
+        self.has_finalizer(self.population_finalizer())
     }
 
     /// The CloneSource or VolumeCloneSource that fills it; `None` if another object fills it, or none does.

@@ -226,11 +226,11 @@ fn clone_source() -> Value {
             ),
             "bandwidthLimit": {
                 "type": "string", "pattern": RATE,
-                "description": "Limit of the bytes on the wire, such as `50MiB/s`. Defaults to the operator's limit.",
+                "description": "Limit of the bytes on the wire, such as `50MiB/s`. Without it there is no limit.",
             },
             "streams": {
                 "type": "integer", "format": "int32", "minimum": 1, "maximum": STREAMS_LIMIT,
-                "description": "The number of connections. Defaults to the operator's setting.",
+                "description": "The number of connections. Defaults to 1.",
             },
             "transfer": one_of(
                 &["auto", "direct", "network"],

@@ -5,7 +5,7 @@
 
 use ring::digest::{SHA256, digest};
 
-use crate::objects::Uid;
+use crate::objects::{PopulatorKind, Uid};
 
 /// Longest name of an object.
 pub const NAME_MAX_BYTES: usize = 253;
@@ -37,7 +37,11 @@ pub fn joined(base: &str, suffix: &str, max: usize) -> String {
 
 /// The target pod of the claim `claim`.
 pub fn target_pod(claim: &str) -> String {
-    joined("cdi-upload", claim, NAME_MAX_BYTES - NONCE_CHARS - GENERATION_CHARS)
+    let max = NAME_MAX_BYTES - NONCE_CHARS - GENERATION_CHARS;
+    match claim.strip_prefix(PRIME) {
+        Some(uid) => joined("decant-target", uid, max),
+        None => joined("cdi-upload", claim, max),
+    }
 }
 
 /// The name under which a target pod is reached, as a DNS label. A name with dots gets a hash, because `a.b` and `a-b`
@@ -55,9 +59,36 @@ pub fn source_pod(uid: &Uid) -> String {
     format!("{uid}-source-pod")
 }
 
+/// The beginning of the name of a prime PVC that a CloneSource fills.
+const PRIME: &str = "decant-prime-";
+/// The same for a prime PVC that a VolumeCloneSource fills, as in CDI.
+const CDI_PRIME: &str = "tmp-pvc-";
+
+/// Whose names, labels and annotations the objects of a clone have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameStyle {
+    /// CDI's, because CDI's tools look for them.
+    Cdi,
+    /// Decant's own, because CDI's controllers may run in the same cluster: they delete pods by name and by label.
+    Decant,
+}
+
+/// The style of the clone into the PVC `claim`: a CloneSource is Decant's own kind.
+pub fn style(claim: &str) -> NameStyle {
+    if claim.starts_with(PRIME) { NameStyle::Decant } else { NameStyle::Cdi }
+}
+
 /// The prime PVC of the PVC with `uid`: it is filled, and its volume is then handed over to that PVC.
-pub fn prime(uid: &Uid) -> String {
-    format!("tmp-pvc-{uid}")
+pub fn prime(kind: PopulatorKind, uid: &Uid) -> String {
+    match kind {
+        PopulatorKind::CloneSource => format!("{PRIME}{uid}"),
+        PopulatorKind::VolumeCloneSource => format!("{CDI_PRIME}{uid}"),
+    }
+}
+
+/// Whether `name` is that of the prime PVC of the PVC with `uid`, whatever fills it.
+pub fn is_prime(name: &str, uid: &Uid) -> bool {
+    [PRIME, CDI_PRIME].iter().any(|prefix| name.strip_prefix(prefix) == Some(uid.as_str()))
 }
 
 /// The VolumeCloneSource of the DataVolume with `uid`.

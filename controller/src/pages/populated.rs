@@ -10,11 +10,11 @@ pub(super) fn reading(reconciler: &Reconciler, target: &Key) -> Option<Progress>
     let readings = &reconciler.pollers.readings;
     let by_prime = || {
         let stores = &reconciler.observer.stores;
-        let name = names::prime(&stores.claims.get(target)?.metadata.uid);
+        let uid = stores.claims.get(target)?.metadata.uid.clone();
         let primes = stores.claims_that_populate(target);
         primes
             .iter()
-            .filter(|prime| prime.metadata.name == name)
+            .filter(|prime| names::is_prime(&prime.metadata.name, &uid))
             .find_map(|prime| readings.get(&prime.metadata.key()))
     };
     readings.get(target).or_else(by_prime)
@@ -26,7 +26,7 @@ pub(super) fn shown_key(reconciler: &Reconciler, key: &Key) -> Key {
     let stores = &reconciler.observer.stores;
     let target = || {
         let target = stores.claims.get(&stores.claims.get(key)?.populates()?)?;
-        (names::prime(&target.metadata.uid) == key.name).then(|| target.metadata.key())
+        names::is_prime(&key.name, &target.metadata.uid).then(|| target.metadata.key())
     };
     target().unwrap_or_else(|| key.clone())
 }

@@ -7,8 +7,7 @@
 use serde_json::{Map, Value};
 
 use crate::objects::annotations::{
-    AUTHORITY, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, KEYS, OWNER_REF, PROOF, SOURCE_CLAIM_UID,
-    TARGET_CLAIM_UID, TARGET_POD_UID,
+    AUTHORITY, KEYS, OWNER_REF, PROOF, SOURCE_CLAIM_UID, TARGET_CLAIM_UID, TARGET_POD_UID,
 };
 use crate::objects::{Key, Meta, Uid};
 use crate::pods::role::Role;
@@ -46,11 +45,7 @@ impl PodIdentity {
 
     /// The identity in the annotations of a pod. Only for pods whose seal was checked, such as those in the store.
     pub fn said(pod: &Meta) -> Option<Self> {
-        let role = match pod.labels.get(COMPONENT)?.as_str() {
-            COMPONENT_SOURCE => Role::Source,
-            COMPONENT_TARGET => Role::Target,
-            _ => return None,
-        };
+        let role = Role::of(&pod.labels)?;
         Some(Self {
             role,
             pod: pod.key(),
@@ -109,9 +104,9 @@ pub(crate) fn sealed_pod(
     target_claim: &str,
     key: &TokenKey,
 ) -> crate::objects::Pod {
-    let (name, component) = match role {
-        Role::Source => (format!("{target_claim}-source-pod"), COMPONENT_SOURCE),
-        Role::Target => ("cdi-upload-c".to_owned(), COMPONENT_TARGET),
+    let name = match role {
+        Role::Source => format!("{target_claim}-source-pod"),
+        Role::Target => "cdi-upload-c".to_owned(),
     };
     let identity = PodIdentity {
         role,
@@ -124,7 +119,7 @@ pub(crate) fn sealed_pod(
         keys: format!("{name}-keys"),
     };
     serde_json::from_value(serde_json::json!({ "metadata": {
-        "namespace": namespace, "name": name, "labels": { COMPONENT: component },
+        "namespace": namespace, "name": name, "labels": { crate::objects::annotations::ROLE: role.name() },
         "annotations": identity.annotations(key),
     } }))
     .unwrap()
@@ -135,6 +130,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::objects::annotations::{COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET};
 
     fn key() -> TokenKey {
         TokenKey::new(&[5; 32])

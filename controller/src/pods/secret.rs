@@ -3,9 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::objects::Meta;
-use crate::objects::annotations::{
-    COMPONENT_SOURCE, COMPONENT_TARGET, CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER,
-};
+use crate::objects::annotations::{COMPONENT, CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER};
+use crate::objects::names::NameStyle;
 use crate::pods::role::Role;
 use crate::pods::template::labels;
 use crate::policy::PodPolicy;
@@ -18,10 +17,12 @@ const TYPE: &str = "decant.dev/keys";
 
 /// The Secret `name` of `pod`. It is deleted with the pod, and its content never changes.
 pub fn secret(role: Role, pod: &Meta, name: &str, pems: Vec<Pem>, policy: &PodPolicy) -> Value {
-    let (component, created_by) = match role {
-        Role::Source => (COMPONENT_SOURCE, CREATED_BY_CONTROLLER),
-        Role::Target => (COMPONENT_TARGET, CREATED_BY_UPLOAD_CONTROLLER),
+    let created_by = match role {
+        Role::Source => CREATED_BY_CONTROLLER,
+        Role::Target => CREATED_BY_UPLOAD_CONTROLLER,
     };
+    // As its pod.
+    let style = if pod.labels.contains_key(COMPONENT) { NameStyle::Cdi } else { NameStyle::Decant };
     let data: Map<String, Value> = pems.into_iter().map(|(key, pem)| (key.to_owned(), pem.into())).collect();
     json!({
         "apiVersion": "v1",
@@ -29,7 +30,7 @@ pub fn secret(role: Role, pod: &Meta, name: &str, pems: Vec<Pem>, policy: &PodPo
         "metadata": {
             "name": name,
             "namespace": pod.namespace,
-            "labels": labels(component, policy),
+            "labels": labels(role, style, policy),
             "annotations": { created_by: "yes" },
             "ownerReferences": [{
                 "apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid,

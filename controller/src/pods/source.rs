@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::objects::annotations::{
-    BANDWIDTH_LIMIT, CLONE_UNIQUE_ID, COMPONENT_SOURCE, CREATED_BY_CONTROLLER, PROMETHEUS, SOURCE_CONTAINER,
-    SOURCE_POD_OF, STREAMS, UPLOAD_TARGET,
+    BANDWIDTH_LIMIT, CLONE_UNIQUE_ID, CREATED_BY_CONTROLLER, PROMETHEUS, SOURCE_CONTAINER, SOURCE_POD_OF,
+    STREAMS, UPLOAD_TARGET,
 };
 use crate::objects::claim::VolumeMode;
+use crate::objects::names::NameStyle;
 use crate::objects::{Claim, Key, Pod, names};
 use crate::pods::clone_pods::{ClonePods, DEVICE, SOURCE_DIRECTORY};
 use crate::pods::keys;
@@ -24,9 +25,11 @@ pub fn source_pod(clone: &ClonePods<'_>, target: &Pod, server_ca_pem: &str) -> V
     let name = names::source_pod(&claim.metadata.uid);
     let pod = Key::new(&source.metadata.namespace, &name);
     let identity = clone.identity(Role::Source, pod, Some(&target.metadata.uid));
-    let mut labels = labels(COMPONENT_SOURCE, clone.policy);
-    labels.insert(CLONE_UNIQUE_ID.to_owned(), name.clone().into());
-    labels.insert(PROMETHEUS.to_owned(), "true".into());
+    let mut labels = labels(Role::Source, claim.style(), clone.policy);
+    if claim.style() == NameStyle::Cdi {
+        labels.insert(CLONE_UNIQUE_ID.to_owned(), name.clone().into());
+        labels.insert(PROMETHEUS.to_owned(), "true".into());
+    }
     labels.insert(SOURCE_POD_OF.to_owned(), source.metadata.uid.as_str().into());
     let host = names::target_host(&target.metadata.name, &target.metadata.namespace, &claim.metadata.uid);
     let mut container = members(json!({

@@ -6,8 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::objects::annotations::{
-    COMPONENT_TARGET, CREATED_BY_UPLOAD_CONTROLLER, READBACK, SERVICE_ACCOUNT, TARGET_CONTAINER,
-    UPLOAD_TARGET, VERIFY,
+    CREATED_BY_UPLOAD_CONTROLLER, READBACK, SERVICE_ACCOUNT, TARGET_CONTAINER, UPLOAD_TARGET, VERIFY,
 };
 use crate::objects::claim::VolumeMode;
 use crate::objects::{Key, names};
@@ -25,7 +24,7 @@ pub fn target_pod(clone: &ClonePods<'_>, overhead: Overhead, deadline: OffsetDat
     let name = names::target_pod(&claim.metadata.name);
     let pod = Key::new(&claim.metadata.namespace, &name);
     let identity = clone.identity(Role::Target, pod, None);
-    let mut labels = labels(COMPONENT_TARGET, clone.policy);
+    let mut labels = labels(Role::Target, claim.style(), clone.policy);
     labels.insert("service".to_owned(), names::service(&name).into());
     labels.insert(UPLOAD_TARGET.to_owned(), claim.metadata.uid.as_str().into());
     let mut container = members(json!({

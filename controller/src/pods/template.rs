@@ -2,11 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::objects::annotations::{APP, APP_VALUE, COMPONENT, PRIORITY_CLASS};
+use crate::objects::annotations::{APP, APP_VALUE, COMPONENT, PRIORITY_CLASS, ROLE};
 use crate::objects::claim::VolumeMode;
+use crate::objects::names::NameStyle;
 use crate::objects::{Claim, Meta};
 use crate::pods::clone_pods::{ClonePods, DEVICE, USER};
 use crate::pods::identity::PodIdentity;
+use crate::pods::role::Role;
 use crate::policy::PodPolicy;
 
 /// Annotations that are copied from a claim to a pod, with their defaults (docs/protocol.md section 3.11).
@@ -18,10 +20,14 @@ const COPIED: [(&str, Option<&str>); 4] = [
 ];
 
 /// Labels of every object of a clone.
-pub(super) fn labels(component: &str, policy: &PodPolicy) -> Map<String, Value> {
+pub(super) fn labels(role: Role, style: NameStyle, policy: &PodPolicy) -> Map<String, Value> {
     let mut labels = recommended(policy);
     labels.insert(APP.to_owned(), APP_VALUE.into());
-    labels.insert(COMPONENT.to_owned(), component.into());
+    labels.insert(ROLE.to_owned(), role.name().into());
+    // CDI's operator deletes pods with this label when CDI is removed.
+    if style == NameStyle::Cdi {
+        labels.insert(COMPONENT.to_owned(), role.component().into());
+    }
     labels
 }
 

@@ -157,7 +157,7 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
             }
         }
         Step::NamePods => {
-            actions.extend(pod_names(seen).map(Action::Annotate));
+            actions.extend(pod_names(seen).filter(|names| !names.is_empty()).map(Action::Annotate));
             actions.push(Action::Hold(true));
         }
         Step::MakeTargetPod => {

@@ -200,6 +200,11 @@ impl Observed {
         self.last_error.as_ref().filter(|_| self.claim_error().is_none())
     }
 
+    /// Whether the target claim is filled through a prime that exists.
+    pub fn has_prime(&self) -> bool {
+        self.population.as_ref().is_some_and(|population| population.prime != Prime::Missing)
+    }
+
     /// The source claim's key, where there is one.
     pub fn source_key(&self) -> Option<&Key> {
         match &self.origin {

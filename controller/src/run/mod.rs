@@ -1,5 +1,6 @@
 //! Connects the parts of the controller and runs them until a stop.
 
+mod beside_cdi;
 mod volume_populators;
 
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ use crate::certificates::pki::Pki;
 use crate::objects::Key;
 use crate::pages::health::HealthState;
 use crate::pods::made::MadePods;
-use crate::policy::Policy;
+use crate::policy::{Policy, Scope};
 use crate::progress::poller::Pollers;
 use crate::progress::scraper::Scraper;
 use crate::progress::write_budget::WriteBudget;
@@ -72,7 +73,12 @@ pub fn run(
     };
     let failed = |e: std::io::Error| format!("cannot start a thread: {e}");
     let namespace = settings.watch_namespace.as_deref();
-    let watches = Watches::start(cluster, &stores, &unreadable, namespace, &wake, stop).map_err(failed)?;
+    let scope = policy.scope;
+    if scope == Scope::All {
+        beside_cdi::check(&**cluster, OffsetDateTime::now_utc())?;
+    }
+    let watches =
+        Watches::start(cluster, &stores, &unreadable, namespace, scope, &wake, stop).map_err(failed)?;
     // While the stores are being filled, an object that is not listed yet would seem to be gone.
     while !watches.all_synced() && stop.sleep(Duration::from_millis(50)) {}
     if !stop.is_set() {
@@ -89,9 +95,9 @@ pub fn run(
     if let Some(health) = health {
         health.open(Arc::clone(&reconciler));
     }
-    volume_populators::register(&**cluster);
+    volume_populators::register(&**cluster, scope);
     let result = supervise(&threads, stop, || {
-        volume_populators::register(&**cluster);
+        volume_populators::register(&**cluster, scope);
         if let Err(e) = pki.refresh(&**cluster, &settings.namespace, OffsetDateTime::now_utc()) {
             log::warn!("{e}");
         }

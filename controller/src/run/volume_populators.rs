@@ -4,11 +4,12 @@ use crate::api::cluster::{ApiError, Cluster, ListParams};
 use crate::api::listing;
 use crate::objects::volume_populator::{self, REGISTERED, VolumePopulator};
 use crate::objects::{Kind, decode};
+use crate::policy::Scope;
 
 /// Creates the registrations that are missing, and reports those of other controllers for the same kinds. Clones work
 /// without a registration, so a failure is only logged.
-pub(super) fn register(cluster: &dyn Cluster) {
-    match missing(cluster) {
+pub(super) fn register(cluster: &dyn Cluster, scope: Scope) {
+    match missing(cluster, scope) {
         Ok(missing) => {
             for (name, kind) in missing {
                 create(cluster, name, kind);
@@ -19,13 +20,13 @@ pub(super) fn register(cluster: &dyn Cluster) {
     }
 }
 
-fn missing(cluster: &dyn Cluster) -> Result<Vec<(&'static str, Kind)>, ApiError> {
+fn missing(cluster: &dyn Cluster, scope: Scope) -> Result<Vec<(&'static str, Kind)>, ApiError> {
     let mut found: Vec<VolumePopulator> = Vec::new();
     listing::list(cluster, Kind::VolumePopulator, &ListParams::default(), |object| {
         found.extend(decode(object).ok());
     })?;
     for other in &found {
-        if let Some(kind) = other.competes_for() {
+        if let Some(kind) = other.competes_for().filter(|kind| is_served(*kind, scope)) {
             log::warn!(
                 "VolumePopulator {} is a second populator for the same kind, {}: PVCs with such a data source may be filled \
                  twice; remove the other controller, or have it ignore this kind",
@@ -35,7 +36,13 @@ fn missing(cluster: &dyn Cluster) -> Result<Vec<(&'static str, Kind)>, ApiError>
         }
     }
     let is_missing = |name: &str| !found.iter().any(|populator| populator.metadata.name == name);
-    Ok(REGISTERED.into_iter().filter(|(name, _)| is_missing(name)).collect())
+    let wanted = REGISTERED.into_iter().filter(|(name, kind)| is_served(*kind, scope) && is_missing(name));
+    Ok(wanted.collect())
+}
+
+/// Whether this controller fills PVCs with this kind of data source.
+fn is_served(kind: Kind, scope: Scope) -> bool {
+    scope == Scope::All || kind == Kind::CloneSource
 }
 
 fn create(cluster: &dyn Cluster, name: &str, kind: Kind) {
@@ -105,8 +112,8 @@ mod tests {
     fn both_kinds_are_registered_once_and_other_registrations_stay() {
         let other = volume_populator::object("other", Kind::CloneSource);
         let registry = Registry(Some(Mutex::new(vec![other.clone()])));
-        register(&registry);
-        register(&registry);
+        register(&registry, Scope::All);
+        register(&registry, Scope::All);
         let found = registry.0.unwrap().into_inner().unwrap();
         let kind = |group: &str, kind: &str| json!({ "group": group, "kind": kind });
         assert_eq!(found.len(), 3, "{found:?}");
@@ -117,6 +124,6 @@ mod tests {
 
     #[test]
     fn nothing_is_created_where_the_kind_is_not_defined() {
-        register(&Registry(None));
+        register(&Registry(None), Scope::All);
     }
 }

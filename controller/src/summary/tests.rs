@@ -1,13 +1,16 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::objects::DataVolume;
-use crate::objects::annotations::{LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE};
+use crate::objects::annotations::{
+    CLONE_ERROR, CLONE_PHASE, LEFT_SECS, POPULATOR_PROGRESS, RATE_BYTES, RUNNING, RUNNING_MESSAGE,
+    RUNNING_REASON, SELECTED_NODE, SENT_BYTES, SOURCE_RUNNING, TOTAL_BYTES, TRANSFER_PHASE,
+};
 use crate::objects::data_volume::ReportedProgress;
+use crate::objects::{Claim, DataVolume};
 use crate::progress::clone_progress::Progress;
 use crate::summary::advice::is_blocked;
 use crate::summary::clone_summary::{CloneState, CloneSummary};
-use crate::summary::pick::{Picked, pick};
+use crate::summary::pick::{Picked, pick, pick_with_claims};
 
 fn data_volume(name: &str, status: &Value, annotations: &Value) -> DataVolume {
     serde_json::from_value(json!({
@@ -103,6 +106,72 @@ fn what_is_no_clone_is_left_out() {
     assert_eq!(CloneSummary::of(&import), None);
     let picked = pick(&[import], 10, 10);
     assert_eq!(picked, Picked::default());
+}
+
+/// A PVC that a CloneSource fills.
+fn claim(name: &str, annotations: &Value, phase: &str) -> Claim {
+    serde_json::from_value(json!({
+        "metadata": { "namespace": "n", "name": name, "annotations": annotations, "creationTimestamp": "2026-01-01T00:00:00Z" },
+        "spec": { "dataSourceRef": { "apiGroup": "decant.dev", "kind": "CloneSource", "name": "golden" } },
+        "status": { "phase": phase },
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_claim_without_a_data_volume_is_summarized_like_one() {
+    let annotations = json!({
+        CLONE_PHASE: "HostClone", RUNNING: "true", SOURCE_RUNNING: "true", POPULATOR_PROGRESS: "52.10%",
+        SENT_BYTES: "1073741824", TOTAL_BYTES: "2147483648", RATE_BYTES: "1048576", LEFT_SECS: "1024",
+        SELECTED_NODE: "node1",
+    });
+    let seen = CloneSummary::of_claim(&claim("copy", &annotations, "Pending")).unwrap();
+    assert_eq!(
+        (seen.state, seen.percent, seen.phase.as_str()),
+        (CloneState::Running, Some(52.1), "HostClone")
+    );
+    assert_eq!((seen.kind, seen.source.as_str()), ("PersistentVolumeClaim", "CloneSource n/golden"));
+    assert_eq!(seen.shown_name(), "pvc/copy");
+    assert_eq!(seen.amounts(), "1.00 GiB of 2.00 GiB, 1.0 MiB/s, 17m04s left");
+}
+
+#[test]
+fn a_claim_tells_why_its_clone_waits_and_that_it_is_complete() {
+    let why = |annotations: &Value, phase: &str| {
+        let seen = CloneSummary::of_claim(&claim("copy", annotations, phase)).unwrap();
+        (seen.state, seen.why())
+    };
+    let consumer = (CloneState::Waiting, "PendingPopulation: no pod uses PVC copy yet".to_owned());
+    assert_eq!(why(&json!({ CLONE_PHASE: "Pending" }), "Pending"), consumer);
+    // What it waited for earlier.
+    let earlier = json!({ CLONE_PHASE: "Pending", CLONE_ERROR: "", RUNNING_REASON: "CloneWithoutSource" });
+    assert_eq!(why(&earlier, "Pending"), consumer);
+    let denied = json!({
+        CLONE_PHASE: "Error", CLONE_ERROR: "no", RUNNING: "false", RUNNING_REASON: "CloneNotAllowed", RUNNING_MESSAGE: "no",
+    });
+    assert_eq!(why(&denied, "Pending"), (CloneState::Waiting, "CloneNotAllowed: no".to_owned()));
+    assert!(is_blocked("CloneNotAllowed"));
+    let done = json!({ CLONE_PHASE: "Succeeded", RUNNING: "false", RUNNING_REASON: "Completed" });
+    assert_eq!(why(&done, "Bound"), (CloneState::Succeeded, String::new()));
+    // Users can write annotations; only Kubernetes binds the PVC.
+    assert_eq!(why(&done, "Pending").0, CloneState::Waiting);
+    assert_eq!(why(&json!({}), "Lost").0, CloneState::Failed);
+    assert_eq!(why(&json!({}), "Pending"), (CloneState::Waiting, String::new()));
+}
+
+#[test]
+fn a_claim_of_a_data_volume_and_one_with_another_data_source_are_left_out() {
+    let mut owned = claim("copy", &json!({}), "Pending");
+    owned.metadata.owner_references = serde_json::from_value(
+        json!([{ "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume", "name": "copy", "uid": "u", "controller": true }]),
+    )
+    .unwrap();
+    let mut restored = claim("restored", &json!({}), "Pending");
+    restored.spec.data_source_ref.as_mut().unwrap().kind = "VolumeSnapshot".to_owned();
+    let claims = [owned, restored, Claim::default(), claim("ours", &json!({}), "Pending")];
+    let picked = pick_with_claims::<DataVolume, Claim>(&[], &claims, 10, 10);
+    let names: Vec<&str> = picked.open.iter().map(|seen| seen.name.as_str()).collect();
+    assert_eq!(names, ["ours"]);
 }
 
 #[test]

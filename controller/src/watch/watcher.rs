@@ -14,6 +14,7 @@ use crate::api::listing;
 use crate::api::listing::PAGE_OBJECTS;
 use crate::objects::annotations::{APP, APP_VALUE};
 use crate::objects::{DECODE_LIMIT_BYTES, Key, Kind, Object, PopulatorKind, Unreadable, decode_within};
+use crate::policy::Scope;
 use crate::watch::backoff::Backoff;
 use crate::watch::store::{IndexKey, Store, StoreObject, Stores};
 use crate::watch::unreadable::{ObjectIdentity, Unreadables};
@@ -37,6 +38,7 @@ impl Watches {
         stores: &Arc<Stores>,
         unreadable: &Arc<Unreadables>,
         namespace: Option<&str>,
+        scope: Scope,
         wake: &Wake,
         stop: &Stop,
     ) -> std::io::Result<Self> {
@@ -51,18 +53,22 @@ impl Watches {
             wake: Arc::clone(wake),
             stop: stop.clone(),
         };
-        watches
-            .spawn("watch-datavolumes", Kind::DataVolume, &context, params.clone(), |s| &s.data_volumes)?;
+        // Their definitions need not exist beside CDI, and whatever they request is CDI's.
+        if scope == Scope::All {
+            watches.spawn("watch-datavolumes", Kind::DataVolume, &context, params.clone(), |s| {
+                &s.data_volumes
+            })?;
+            watches.spawn("watch-datasources", Kind::DataSource, &context, params.clone(), |s| {
+                &s.data_sources
+            })?;
+            watches.spawn("watch-vclonesources", Kind::VolumeCloneSource, &context, params.clone(), |s| {
+                &s.volume_clone_sources
+            })?;
+        }
         watches
             .spawn("watch-claims", Kind::PersistentVolumeClaim, &context, params.clone(), |s| &s.claims)?;
         watches.spawn("watch-pods", Kind::Pod, &context, ours, |s| &s.pods)?;
-        watches
-            .spawn("watch-datasources", Kind::DataSource, &context, params.clone(), |s| &s.data_sources)?;
-        watches
-            .spawn("watch-clonesources", Kind::CloneSource, &context, params.clone(), |s| &s.clone_sources)?;
-        watches.spawn("watch-vclonesources", Kind::VolumeCloneSource, &context, params, |s| {
-            &s.volume_clone_sources
-        })?;
+        watches.spawn("watch-clonesources", Kind::CloneSource, &context, params, |s| &s.clone_sources)?;
         Ok(watches)
     }
 

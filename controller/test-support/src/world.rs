@@ -304,6 +304,9 @@ fn reconcile(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
     for dv in stores.data_volumes.all() {
         let _ = CloneSummary::of(&dv);
     }
+    for claim in stores.claims.all() {
+        let _ = CloneSummary::of_claim(&claim);
+    }
     let cluster = Arc::new(world);
     let policy = Arc::new(Policy::default());
     let wake: Wake = Arc::new(|_| {});

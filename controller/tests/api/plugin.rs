@@ -88,6 +88,35 @@ fn make_claim(sandbox: &Sandbox, name: &str, annotations: &Value) -> Value {
     sandbox.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap().value()
 }
 
+/// A PVC that a CloneSource fills.
+fn make_populated_claim(sandbox: &Sandbox, name: &str, annotations: &Value) -> Value {
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": { "namespace": sandbox.namespace, "name": name, "annotations": annotations },
+        "spec": { "accessModes": ["ReadWriteOnce"], "storageClassName": "none", "resources": { "requests": { "storage": "8Gi" } },
+                  "dataSource": { "apiGroup": "decant.dev", "kind": "CloneSource", "name": "golden" } },
+    });
+    sandbox.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap().value()
+}
+
+/// Writes what the controller writes on such a PVC; `phase` is that of the PVC itself.
+fn write_population(sandbox: &Sandbox, name: &str, annotations: &Value, phase: &str) {
+    let patch = json!({ "metadata": { "annotations": annotations } });
+    sandbox.cluster.patch(Kind::PersistentVolumeClaim, &sandbox.key(name), Part::Whole, &patch).unwrap();
+    let patch = json!({ "status": { "phase": phase } });
+    sandbox.cluster.patch(Kind::PersistentVolumeClaim, &sandbox.key(name), Part::Status, &patch).unwrap();
+}
+
+fn populating(percent: &str) -> Value {
+    json!({ "cdi.kubevirt.io/clonePhase": "HostClone", "cdi.kubevirt.io/storage.populator.progress": percent,
+            "cdi.kubevirt.io/storage.condition.running": "true", "cdi.kubevirt.io/storage.condition.source.running": "true" })
+}
+
+fn populated() -> Value {
+    json!({ "cdi.kubevirt.io/clonePhase": "Succeeded", "cdi.kubevirt.io/storage.populator.progress": "100.0%",
+            "k8s.io/CloneOf": "true", "decant.dev/digest": "sha256:00" })
+}
+
 fn make_data_volume(sandbox: &Sandbox, name: &str) -> Value {
     let dv = json!({
         "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",

@@ -9,6 +9,7 @@ mod certificates;
 mod content;
 mod copies;
 mod environment;
+mod grants;
 mod installed;
 mod kubectl;
 mod leftovers;

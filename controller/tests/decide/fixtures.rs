@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use decant_controller::objects::{Claim, DataVolume, Key, Pod};
+use decant_controller::objects::{Claim, DataVolume, Key, Pod, Uid, Volume};
 use decant_controller::policy::Policy;
 use decant_controller::reconcile::decide::{Decision, decide};
-use decant_controller::reconcile::observed::{Observed, Origin};
+use decant_controller::reconcile::observed::{Observed, Origin, Population, Prime, Provisioner};
 use decant_controller::reconcile::outcome::CloneOutcome;
 use decant_controller::reconcile::permission::check::Permission;
+use decant_controller::reconcile::population::record::PopulatedVolume;
 use decant_controller::reconcile::step::Step;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -138,4 +139,96 @@ pub(crate) fn decided(seen: &Observed) -> Decision {
 
 pub(crate) fn step(seen: &Observed) -> Step {
     decided(seen).step
+}
+
+/// The annotations of a claim that a population holds.
+pub(crate) fn populating() -> Value {
+    json!({
+        "cdi.kubevirt.io/createdForDataVolume": "dv-uid",
+        "cdi.kubevirt.io/clonePhase": "HostClone",
+    })
+}
+
+/// A claim that is filled before it is bound.
+#[allow(clippy::needless_pass_by_value)] // Called with json!.
+pub(crate) fn unbound_claim(annotations: Value) -> Arc<Claim> {
+    let mut spec = size();
+    spec["dataSourceRef"] = json!({ "apiGroup": "cdi.kubevirt.io", "kind": "VolumeCloneSource", "name": "volume-clone-source-dv-uid" });
+    read(json!({
+        "metadata": {
+            "namespace": "n", "name": "copy", "uid": "copy-uid", "annotations": annotations,
+            "finalizers": ["cdi.kubevirt.io/clonePopulator"],
+            "ownerReferences": [{ "kind": "DataVolume", "name": "copy", "uid": "dv-uid", "controller": true }],
+        },
+        "spec": spec,
+        "status": { "phase": "Pending" },
+    }))
+}
+
+/// A clone into a claim that is filled before it is bound.
+pub(crate) fn unbound(population: Population) -> Observed {
+    let provisioner = match population.prime {
+        Prime::Missing if population.record.is_none() => Provisioner::Csi,
+        _ => Provisioner::Unseen,
+    };
+    Observed {
+        target: Some(unbound_claim(populating())),
+        population: Some(Population { provisioner, ..population }),
+        ..start()
+    }
+}
+
+/// The prime of that claim.
+pub(crate) fn prime(phase: &str) -> Arc<Claim> {
+    let mut spec = size();
+    if phase != "Pending" {
+        spec["volumeName"] = "pv".into();
+    }
+    read(json!({
+        "metadata": { "namespace": "n", "name": "tmp-pvc-copy-uid", "uid": "prime-uid",
+                      "annotations": { "decant.dev/populates": "n/copy" } },
+        "spec": spec,
+        "status": { "phase": phase },
+    }))
+}
+
+/// The same while its prime, which has this phase, is filled, or is complete with this outcome.
+pub(crate) fn filling(phase: &str, outcome: Option<CloneOutcome>) -> Observed {
+    let mut seen = (*prime(phase)).clone();
+    let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    seen.metadata.annotations.extend([text("k8s.io/CloneRequest", "n/golden")]);
+    if outcome.is_some() {
+        seen.metadata.annotations.extend([text("k8s.io/CloneOf", "true")]);
+    }
+    let clone = Observed { data_volume: None, target: Some(Arc::new(seen)), outcome, ..start() };
+    unbound(Population {
+        prime: Prime::Ours { claim: prime(phase), is_recorded: true },
+        clone: Some(Box::new(clone)),
+        ..Population::default()
+    })
+}
+
+/// The volume of the prime, whose holder and policy are these. The controller changed its policy unless it is `Delete`.
+pub(crate) fn populated_volume(holder: &str, uid: &str, policy: &str) -> Arc<Volume> {
+    let changed =
+        if policy == "Delete" { json!({}) } else { json!({ "decant.dev/reclaim-policy": "Delete" }) };
+    read(json!({
+        "metadata": { "name": "pv", "resourceVersion": "7", "annotations": changed },
+        "spec": { "persistentVolumeReclaimPolicy": policy,
+                  "claimRef": { "namespace": "n", "name": holder, "uid": uid } },
+        "status": { "phase": "Bound" },
+    }))
+}
+
+/// The same after the prime is complete and recorded; its volume belongs to this claim.
+pub(crate) fn handing_over(holder: &str, uid: &str, policy: &str) -> Observed {
+    let seen = unbound(Population {
+        record: Some(PopulatedVolume { name: "pv".to_owned(), prime: Uid::from("prime-uid") }),
+        volume: Some(populated_volume(holder, uid, policy)),
+        ..Population::default()
+    });
+    Observed {
+        outcome: Some(CloneOutcome { digest: Some("decant1:7:ab".to_owned()), not_kept: None }),
+        ..seen
+    }
 }

@@ -10,8 +10,13 @@ use std::path::Path;
 const PAGE: &str = include_str!("../../../docs/protocol.md");
 
 /// Functions that have their own table.
-const TABLES: [&str; 4] =
-    ["before_claim::step", "before_claim::foreign", "running::marked_done", "running::step"];
+const TABLES: [&str; 5] = [
+    "before_claim::step",
+    "before_claim::foreign",
+    "running::marked_done",
+    "running::step",
+    "populated::step",
+];
 
 /// A table: its heading, the function that decides there, and the steps that it names but cannot come to.
 struct Table {
@@ -25,13 +30,14 @@ const fn table(heading: &'static str, function: &'static str) -> Table {
 }
 
 /// All tables, in the page's order.
-const ALL: [Table; 5] = [
+const ALL: [Table; 6] = [
     table("7.1 Every clone", "rules::step"),
     // Unsupported sources are handled before the step that calls it.
     Table { heading: "7.2 No claim", function: "before_claim::step", unreachable: &["NotOurs"] },
     table("7.3 A claim of others", "before_claim::foreign"),
     table("7.4 A marked claim", "running::marked_done"),
     table("7.5 A clone under way", "running::step"),
+    table("7.6 A claim that is filled before it is bound", "populated::step"),
 ];
 
 /// The text of every function in `reconcile/rules/`, by `module::name`.

@@ -157,7 +157,11 @@ impl Executor {
             Action::Annotate(annotations) => {
                 self.patch_claim(seen, members(json!({ "annotations": annotations })))
             }
-            Action::Hold(hold) => self.set_finalizer(seen, CLONE_SOURCE_FINALIZER, *hold),
+            Action::Hold(hold) => {
+                let finalizer =
+                    seen.target.as_ref().map_or(CLONE_SOURCE_FINALIZER, |claim| claim.clone_finalizer());
+                self.set_finalizer(seen, finalizer, *hold)
+            }
             Action::MakePod(role) => {
                 let pod = self.make_pod(*role, seen, now)?;
                 made.extend(pod.map(|pod| (*role, pod)));

@@ -9,10 +9,10 @@ use crate::api::cluster::{ApiError, Part};
 use crate::objects;
 use crate::objects::annotations::{
     DIGEST, LEFT_SECS, NOT_KEPT, OUTCOME, OWNED_BY_DATA_VOLUME, POD_PHASE, POPULATED_VOLUME,
-    POPULATOR_FINALIZER, POPULATOR_PROGRESS, PRIME, RATE_BYTES, RECLAIM_POLICY, SELECTED_NODE, SENT_BYTES,
-    TOTAL_BYTES, TRANSFER_PHASE,
+    POPULATOR_PROGRESS, PRIME, RATE_BYTES, RECLAIM_POLICY, SELECTED_NODE, SENT_BYTES, TOTAL_BYTES,
+    TRANSFER_PHASE,
 };
-use crate::objects::{Claim, Key, Kind, Volume, names};
+use crate::objects::{Claim, Key, Kind, PopulatorKind, Volume, names};
 use crate::pods::claim;
 use crate::reconcile::act::{Executor, created, impossible, members};
 use crate::reconcile::observed::{Observed, Population};
@@ -56,7 +56,8 @@ impl Executor {
     }
 
     pub(super) fn hold_population(&self, seen: &Observed, hold: bool) -> Result<(), ApiError> {
-        self.set_finalizer(seen, POPULATOR_FINALIZER, hold)
+        let Some(target) = &seen.target else { return Ok(()) };
+        self.set_finalizer(seen, target.population_finalizer(), hold)
     }
 
     /// Creates the prime and records it on the target. If this process ends between the two calls, the next controller
@@ -68,7 +69,7 @@ impl Executor {
             return Ok(());
         };
         let purpose = Purpose { target, source, settings: &population.settings };
-        let kind = target.populator().map_or(Kind::CloneSource, |populator| populator.kind.kind());
+        let kind = target.populator().map_or(PopulatorKind::CloneSource, |populator| populator.kind);
         let object = prime::object(&purpose, kind);
         let Some(object) = created(self.cluster.create(Kind::PersistentVolumeClaim, &object))? else {
             // The next observation shows whose it is.

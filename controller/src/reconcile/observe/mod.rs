@@ -19,6 +19,7 @@ use crate::objects::annotations::{
     ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, EXTENDED_TOKEN, POPULATED_FOR, TOKEN, USE_POPULATOR,
 };
 use crate::objects::clone_request::{Invalid, Wanted};
+use crate::objects::names::NameStyle;
 use crate::objects::{
     Claim, DataVolume, DataVolumePhase, Key, Kind, Pod, PopulatorKind, StorageClass, clone_request,
 };
@@ -26,7 +27,7 @@ use crate::pods::identity::PodIdentity;
 use crate::pods::made;
 use crate::pods::made::MadePods;
 use crate::pods::role::Role;
-use crate::policy::Policy;
+use crate::policy::{Policy, Scope};
 use crate::progress::poller::Readings;
 use crate::reconcile::last_error::LastError;
 use crate::reconcile::observe::drivers::Drivers;
@@ -87,6 +88,10 @@ impl Observer {
             last_error: (look.last_errors)(key),
             ..Observed::default()
         };
+        // CDI's controllers serve it.
+        if self.policy.scope == Scope::CloneSources {
+            seen.target = seen.target.filter(|claim| is_for_clone_source(claim));
+        }
         let mut settings = Vec::new();
         if let Some(prime) = seen.target.clone().filter(|claim| claim.populates().is_some()) {
             // A DataVolume of this name did not create it.
@@ -116,8 +121,11 @@ impl Observer {
         if wants_pods(&seen) {
             self.users_before_pods(key, &mut seen)?;
         }
-        seen.class = self.class(&seen)?;
         seen.population = self.population(&seen, settings, look)?;
+        // Once there is a prime, the class of the target no longer matters.
+        if !seen.has_prime() {
+            seen.class = self.class(&seen)?;
+        }
         if let Some(clone) = seen.population.as_ref().and_then(|population| population.clone.as_ref()) {
             seen.progress.clone_from(&clone.progress);
         }
@@ -347,6 +355,12 @@ fn ask<'a>(key: &'a Key, seen: &'a Observed) -> Option<Ask<'a>> {
 fn kind_of(claim: &Claim) -> TargetKind {
     let populator = claim.populator().map(|populator| populator.kind);
     if populator == Some(PopulatorKind::CloneSource) { TargetKind::CloneSource } else { TargetKind::Claim }
+}
+
+/// Whether a CloneSource fills the claim, or the claim is the prime of such a claim.
+fn is_for_clone_source(claim: &Claim) -> bool {
+    let filled = claim.populator().is_some_and(|populator| populator.kind == PopulatorKind::CloneSource);
+    filled || claim.style() == NameStyle::Decant
 }
 
 /// The DataSource in `wanted`, if its namespace is not `namespace`.

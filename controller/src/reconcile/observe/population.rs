@@ -126,7 +126,8 @@ impl Observer {
     /// The claim with the name of the prime: in the namespace of the source or, if that changed or is not known any
     /// more, where the target's records lead.
     fn prime(&self, target: &Claim, seen: &Observed) -> Prime {
-        let name = names::prime(&target.metadata.uid);
+        let Some(populator) = target.populator() else { return Prime::Missing };
+        let name = names::prime(populator.kind, &target.metadata.uid);
         let by_source = seen.source_key().map(|source| Key::new(&source.namespace, &name));
         let known = self.made.primes_of(&target.metadata.key());
         let mut candidates: Vec<Arc<Claim>> = self.stores.claims_that_populate(&target.metadata.key());
@@ -246,7 +247,8 @@ impl Observer {
     pub(super) fn target_of(&self, claim: &Claim) -> Option<PopulatedClaim> {
         let key = claim.populates()?;
         let target = self.stores.claims.get(&key)?;
-        let is_named = claim.metadata.name == names::prime(&target.metadata.uid);
+        let kind = target.populator()?.kind;
+        let is_named = claim.metadata.name == names::prime(kind, &target.metadata.uid);
         let is_ours = records_prime(&target.metadata, &claim.metadata.uid, &self.keys);
         // Before it is recorded, it must not be filled.
         (is_named && is_ours && !target.metadata.is_deleting()).then(|| PopulatedClaim {

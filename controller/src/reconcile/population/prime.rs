@@ -13,7 +13,7 @@ use crate::objects::annotations::{
     UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME, VERIFY,
 };
 use crate::objects::claim::VolumeMode;
-use crate::objects::{Claim, Key, Kind, names};
+use crate::objects::{Claim, Key, Kind, PopulatorKind, names};
 
 /// What the controller itself writes on a prime. Users of the source's namespace can change these: the sealed ones
 /// count only with their seal, and the others only describe.
@@ -105,21 +105,23 @@ pub fn view(prime: &Claim, purpose: Option<Purpose<'_>>, has_outcome: bool) -> C
 }
 
 /// The prime to create.
-pub fn object(purpose: &Purpose<'_>, kind: Kind) -> Value {
+pub fn object(purpose: &Purpose<'_>, kind: PopulatorKind) -> Value {
     let target = &purpose.target.metadata;
     let spec = &purpose.target.spec;
-    let mut annotations: Map<String, Value> =
-        purpose.annotations().into_iter().map(|(name, value)| (name, value.into())).collect();
-    let more = [
-        (POPULATES, target.key().to_string()),
-        (POPULATOR_KIND, kind.name().to_owned()),
-        (POD_RESTARTS, "0".to_owned()),
-        ("cdi.kubevirt.io/events.source.kind", Kind::PersistentVolumeClaim.name().to_owned()),
-        ("cdi.kubevirt.io/events.source", target.key().to_string()),
-    ];
     let node = target.annotation(SELECTED_NODE).map(|node| (SELECTED_NODE, node.to_owned()));
-    for (name, value) in more.into_iter().chain(node) {
-        annotations.insert(name.to_owned(), value.into());
+    let always = [(POPULATES, target.key().to_string()), (POD_RESTARTS, "0".to_owned())];
+    let mut annotations: Map<String, Value> =
+        always.into_iter().chain(node).map(|(name, value)| (name.to_owned(), value.into())).collect();
+    // CDI's controllers would act on a PVC with these.
+    if kind == PopulatorKind::VolumeCloneSource {
+        annotations.extend(purpose.annotations().into_iter().map(|(name, value)| (name, value.into())));
+        for (name, value) in [
+            (POPULATOR_KIND, kind.kind().name().to_owned()),
+            ("cdi.kubevirt.io/events.source.kind", Kind::PersistentVolumeClaim.name().to_owned()),
+            ("cdi.kubevirt.io/events.source", target.key().to_string()),
+        ] {
+            annotations.insert(name.to_owned(), value.into());
+        }
     }
     let mut labels = json!({
         APP: APP_VALUE,
@@ -135,7 +137,7 @@ pub fn object(purpose: &Purpose<'_>, kind: Kind) -> Value {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {
-            "name": names::prime(&target.uid),
+            "name": names::prime(kind, &target.uid),
             "namespace": purpose.source.namespace,
             "labels": labels,
             "annotations": annotations,
@@ -174,10 +176,18 @@ mod tests {
         let target = target(&json!({ SELECTED_NODE: "node1" }));
         let source = Key::new("s", "golden");
         let purpose = Purpose { target: &target, source: &source, settings: &[(STREAMS, "4".to_owned())] };
-        let object = object(&purpose, Kind::CloneSource);
+        let own = object(&purpose, PopulatorKind::CloneSource);
+        assert_eq!(own["metadata"]["name"], "decant-prime-1");
+        let node_and_target = json!({ SELECTED_NODE: "node1", POPULATES: "t/data", POD_RESTARTS: "0" });
+        assert_eq!(
+            own["metadata"]["annotations"], node_and_target,
+            "nothing that a controller of CDI acts on"
+        );
+        let object = object(&purpose, PopulatorKind::VolumeCloneSource);
         assert_eq!(object["metadata"]["namespace"], "s");
         assert_eq!(object["metadata"]["name"], "tmp-pvc-1");
         assert_eq!(object["metadata"]["annotations"][SELECTED_NODE], "node1");
+        assert_eq!(object["metadata"]["annotations"][CLONE_REQUEST], "s/golden");
         assert_eq!(object["metadata"]["annotations"][STREAMS], "4");
         assert_eq!(object["metadata"]["annotations"][POPULATES], "t/data");
         assert_eq!(object["spec"]["volumeMode"], "Block");

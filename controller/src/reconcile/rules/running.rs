@@ -12,6 +12,7 @@ use crate::objects::annotations::{
     AUTHORITY, BIND_IMMEDIATE, CREATED_FOR, REPLACED_PODS, RETAIN_PODS, SOURCE_CLAIM_UID, SOURCE_CONTAINER,
     SOURCE_POD_NAME, TARGET_CONTAINER, TARGET_POD_UID, UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME,
 };
+use crate::objects::names::NameStyle;
 use crate::objects::{Claim, DataVolumePhase, Pod, PodPhase, names};
 use crate::pods::role::Role;
 use crate::pods::termination;
@@ -88,6 +89,10 @@ fn is_named(seen: &Observed, claim: &Claim) -> bool {
 pub(crate) fn pod_names(seen: &Observed) -> Option<BTreeMap<&'static str, String>> {
     let claim = seen.target.as_ref()?;
     let source = seen.source.as_ref()?;
+    // CDI's controllers delete the pod that a PVC names.
+    if claim.style() == NameStyle::Decant {
+        return Some(BTreeMap::new());
+    }
     Some(BTreeMap::from([
         (UPLOAD_POD_NAME, names::target_pod(&claim.metadata.name)),
         (UPLOAD_CLIENT_NAME, names::client(&source.metadata.uid, &claim.metadata.uid)),

@@ -78,7 +78,8 @@ fn bound(step: &Step, seen: &Observed) -> DataVolumeCondition {
 
 /// The class of an unbound claim, if it does not exist. A volume that was created by hand may still fit the claim.
 fn unknown_class<'c>(claim: &'c Claim, seen: &Observed) -> Option<&'c str> {
-    claim.spec.storage_class_name.as_deref().filter(|name| !name.is_empty() && seen.class.is_none())
+    let class = claim.spec.storage_class_name.as_deref();
+    class.filter(|name| !name.is_empty() && seen.class.is_none() && !seen.has_prime())
 }
 
 /// Why the clone has no claim, if it is known.

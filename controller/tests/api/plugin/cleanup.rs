@@ -1,10 +1,11 @@
 //! `kubectl decant cleanup`.
 
 use decant_controller::api::cluster::{Cluster, Part};
-use decant_controller::objects::Kind;
 use decant_controller::objects::annotations::{
-    APP, APP_VALUE, CLONE_OF, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, CREATED_BY_CONTROLLER, OWNER_REF,
+    APP, APP_VALUE, CLONE_OF, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, CREATED_BY_CONTROLLER,
+    OWNED_BY_UID, OWNER_REF, POPULATES, RECLAIM_POLICY,
 };
+use decant_controller::objects::{Key, Kind};
 use serde_json::{Value, json};
 
 use super::{make_claim, make_data_volume, plugin, plugin_answered, running, succeeded, write_status};
@@ -129,4 +130,69 @@ fn data_volumes_are_deleted_only_on_request_and_release_their_claims() {
     sandbox.cluster.patch(Kind::DataVolume, &sandbox.key("done"), Part::Whole, &free).unwrap();
     assert!(is_there(&sandbox, Kind::PersistentVolumeClaim, "done"));
     assert!(is_there(&sandbox, Kind::DataVolume, "copy"));
+}
+
+/// A temporary PVC whose target does not exist.
+fn make_prime(sandbox: &Sandbox, target_uid: &str, populates: &str) -> String {
+    let name = format!("tmp-pvc-{target_uid}");
+    let mut prime = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": { "namespace": sandbox.namespace, "name": name, "labels": { OWNED_BY_UID: target_uid },
+                      "annotations": { POPULATES: format!("{}/{populates}", sandbox.namespace) } },
+        "spec": { "accessModes": ["ReadWriteOnce"], "storageClassName": "none" },
+    });
+    prime["spec"]["resources"] = json!({ "requests": { "storage": "1Gi" } });
+    sandbox.cluster.create(Kind::PersistentVolumeClaim, &prime).unwrap();
+    name
+}
+
+#[test]
+fn temporary_claims_are_deleted_once_their_target_is_gone() {
+    let sandbox = Sandbox::new();
+    let target = make_claim(&sandbox, "copy", &json!({}));
+    let needed = make_prime(&sandbox, uid(&target).as_str(), "copy");
+    let replaced = make_prime(&sandbox, "earlier", "copy");
+    let orphan = make_prime(&sandbox, "gone", "none");
+    let found = plugin(&sandbox, &["cleanup", "--dry-run", "-o", "json"]).json();
+    let mut names: Vec<&str> =
+        found["leftovers"].as_array().unwrap().iter().map(|left| left["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, [replaced.as_str(), orphan.as_str()], "{found:#}");
+    let output = plugin(&sandbox, &["cleanup", "--yes"]);
+    assert_eq!(output.code, 0, "{}", output.err);
+    assert!(is_there(&sandbox, Kind::PersistentVolumeClaim, &needed));
+}
+
+#[test]
+fn a_volume_gets_its_reclaim_policy_back_and_is_not_deleted() {
+    let sandbox = Sandbox::new();
+    let name = format!("pv-{}", sandbox.namespace);
+    let volume = json!({
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": { "name": name, "annotations": { RECLAIM_POLICY: "Delete" } },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "capacity": { "storage": "1Gi" }, "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": "none", "hostPath": { "path": "/none" },
+            "claimRef": { "namespace": sandbox.namespace, "name": "tmp-pvc-gone", "uid": "x" },
+        },
+    });
+    let created = sandbox.cluster.create(Kind::PersistentVolume, &volume).unwrap().value();
+    let key = Key::new("", &name);
+    let output = plugin(&sandbox, &["cleanup", "--dry-run"]);
+    let why = format!("PVC {}/tmp-pvc-gone is gone; its reclaim policy was Delete", sandbox.namespace);
+    assert!(output.out.contains(&why), "{}{}", output.out, output.err);
+    let elsewhere = Sandbox::new();
+    assert!(!plugin(&elsewhere, &["cleanup", "--dry-run"]).out.contains(&name));
+    assert!(plugin(&elsewhere, &["cleanup", "-A", "--dry-run"]).out.contains(&name));
+    let doctor = plugin(&sandbox, &["doctor", "-o", "json", "--controller-namespace", &sandbox.namespace]);
+    assert!(doctor.out.contains("leftovers of PVCs with a data source"), "{}", doctor.out);
+    let before = sandbox.cluster.get(Kind::PersistentVolume, &key).unwrap().value();
+    assert_eq!(before["spec"]["persistentVolumeReclaimPolicy"], "Retain");
+    let answer = plugin(&sandbox, &["cleanup", "--yes"]);
+    let restored = format!("PersistentVolume {name}: reclaim policy Delete restored");
+    let after = sandbox.cluster.get(Kind::PersistentVolume, &key).unwrap().value();
+    sandbox.cluster.delete(Kind::PersistentVolume, &key, &uid(&created), None).unwrap();
+    assert!(answer.out.contains(&restored), "{}{}", answer.out, answer.err);
+    assert_eq!(after["spec"]["persistentVolumeReclaimPolicy"], "Delete");
+    assert!(after["metadata"]["annotations"].get(RECLAIM_POLICY).is_none());
 }

@@ -5,8 +5,8 @@ use decant_controller::objects::Kind;
 use serde_json::{Value, json};
 
 use super::{
-    as_user, command, command_with, end, interrupt, make_claim, plugin, running, succeeded,
-    wait_for_the_watch, write_status,
+    as_user, command, command_with, end, interrupt, make_claim, plugin, populated, populating, running,
+    succeeded, wait_for_the_watch, write_population, write_status,
 };
 use crate::budget::process::Process;
 use crate::kubelet::Kubelet;
@@ -173,4 +173,81 @@ fn wait_ends_on_timeout_signal_and_deletion() {
     let output = end(child);
     assert_eq!(output.code, 3, "{}", output.err);
     assert!(output.err.contains("was deleted"), "{}", output.err);
+}
+
+#[test]
+fn a_clone_as_claim_creates_a_clone_source_and_a_claim_that_owns_it() {
+    let sandbox = Sandbox::new();
+    make_claim(&sandbox, "golden", &json!({}));
+    let flags = ["clone", "golden", "--to", "copy", "--as-claim", "--storage-class", "none"];
+    let output = plugin(&sandbox, &[&flags[..], &["--verify", "readback", "--streams", "4"]].concat());
+    assert_eq!(output.code, 0, "{}", output.err);
+    assert_eq!(output.out, "clonesource.decant.dev/copy created\npersistentvolumeclaim/copy created\n");
+    let claim = sandbox.cluster.get(Kind::PersistentVolumeClaim, &sandbox.key("copy")).unwrap().value();
+    assert_eq!(claim["spec"]["dataSource"]["kind"], "CloneSource");
+    assert_eq!(claim["spec"]["resources"]["requests"]["storage"], "8Gi");
+    assert_eq!(claim["spec"]["volumeMode"], "Block");
+    let source = sandbox.cluster.get(Kind::CloneSource, &sandbox.key("copy")).unwrap().value();
+    let wanted = json!({ "kind": "PersistentVolumeClaim", "name": "golden", "namespace": sandbox.namespace });
+    assert_eq!(source["spec"]["source"], wanted, "with the default kind");
+    let settings = ["verify", "streams", "transfer"].map(|name| source["spec"][name].clone());
+    assert_eq!(settings, [json!("readback"), json!(4), json!("auto")]);
+    assert_eq!(source["metadata"]["ownerReferences"][0]["uid"], claim["metadata"]["uid"]);
+    // Both exist already; nothing is changed or deleted.
+    let again = plugin(&sandbox, &flags);
+    assert_eq!(again.code, 6, "{}", again.err);
+    assert!(sandbox.cluster.get(Kind::CloneSource, &sandbox.key("copy")).is_ok());
+}
+
+#[test]
+fn a_claim_that_cannot_be_created_leaves_no_clone_source() {
+    let sandbox = Sandbox::new();
+    make_claim(&sandbox, "golden", &json!({}));
+    make_claim(&sandbox, "copy", &json!({}));
+    let output = plugin(&sandbox, &["clone", "golden", "--to", "copy", "--as-claim"]);
+    assert_eq!(output.code, 6, "{}", output.err);
+    assert!(sandbox.cluster.get(Kind::CloneSource, &sandbox.key("copy")).is_err());
+}
+
+#[test]
+fn waiting_for_a_clone_as_claim_shows_its_progress_and_its_digest() {
+    let sandbox = Sandbox::new();
+    make_claim(&sandbox, "golden", &json!({}));
+    let args = ["clone", "golden", "--to", "copy", "--as-claim", "--wait", "--timeout", "60s"];
+    let child = command(&sandbox, &args).spawn().unwrap();
+    eventually("it is made", PATIENCE, || {
+        sandbox.cluster.get(Kind::PersistentVolumeClaim, &sandbox.key("copy")).is_ok()
+    });
+    wait_for_the_watch();
+    write_population(&sandbox, "copy", &populating("25.00%"), "Pending");
+    wait_for_the_watch();
+    write_population(&sandbox, "copy", &populated(), "Bound");
+    let output = end(child);
+    assert_eq!(output.code, 0, "{}", output.err);
+    assert!(output.err.contains("pvc/copy  HostClone") && output.err.contains("25.00 %"), "{}", output.err);
+    assert!(output.out.ends_with("persistentvolumeclaim/copy cloned: sha256:00\n"), "{}", output.out);
+}
+
+#[test]
+fn a_clone_source_with_a_wrong_value_is_refused_by_the_api_server() {
+    let sandbox = Sandbox::new();
+    let object = |spec: &Value| {
+        json!({ "apiVersion": "decant.dev/v1alpha1", "kind": "CloneSource",
+                "metadata": { "namespace": sandbox.namespace, "name": "c" }, "spec": spec })
+    };
+    for spec in [
+        json!({ "source": {} }),
+        json!({ "source": { "name": "g", "kind": "VolumeSnapshot" } }),
+        json!({ "source": { "name": "g" }, "verify": "twice" }),
+        json!({ "source": { "name": "g" }, "streams": 9 }),
+        json!({ "source": { "name": "g" }, "transfer": "pigeon" }),
+        json!({ "source": { "name": "g" }, "bandwidthLimit": "fast" }),
+    ] {
+        let refused = sandbox.cluster.create(Kind::CloneSource, &object(&spec)).unwrap_err();
+        assert_eq!(refused.code, 422, "{spec}: {refused}");
+    }
+    for limit in ["50MiB/s", "50 MiB/s", "400kB/s", "52428800", "1.5Gi"] {
+        let spec = json!({ "source": { "name": "g" }, "bandwidthLimit": limit });
+        sandbox.cluster.dry_run(Kind::CloneSource, &object(&spec)).unwrap();
+    }
 }

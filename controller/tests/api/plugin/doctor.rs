@@ -28,7 +28,7 @@ fn doctor_passes_what_is_installed_and_names_what_is_missing() {
     let report = output.json();
     assert_eq!(report["healthy"], false);
     let definitions = checks(&report, "CustomResourceDefinition");
-    assert_eq!(definitions.len(), 5, "{report:#}");
+    assert_eq!(definitions.len(), 7, "{report:#}");
     assert!(definitions.iter().all(|(state, _)| state == "ok"), "{report:#}");
     for (about, word) in [
         ("controller in namespace", "kubectl apply -k"),

@@ -7,8 +7,8 @@ use decant_controller::objects::Kind;
 use serde_json::{Value, json};
 
 use super::{
-    command, end, interrupt, make_data_volume, plugin, program, running, succeeded, wait_for_the_watch,
-    write_status,
+    command, end, interrupt, make_claim, make_data_volume, make_populated_claim, plugin, populated,
+    populating, program, running, succeeded, wait_for_the_watch, write_population, write_status,
 };
 use crate::sandbox::{Sandbox, kubeconfig};
 
@@ -60,6 +60,59 @@ fn running_clones_are_listed_first_with_bars() {
     assert_eq!((&one["clones"][0]["percent"], &one["clones"][0]["leftSecs"]), (&json!(50.0), &json!(21)));
     let yaml: Value = serde_saphyr::from_str(&plugin(&sandbox, &["status", "-o", "yaml"]).out).unwrap();
     assert_eq!(yaml["clones"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn claims_without_a_data_volume_are_listed_and_found_by_name() {
+    let sandbox = Sandbox::new();
+    make_data_volume(&sandbox, "a");
+    make_claim(&sandbox, "golden", &json!({}));
+    for name in ["data-0", "data-1", "a"] {
+        make_populated_claim(&sandbox, name, &json!({}));
+    }
+    write_population(&sandbox, "data-0", &populating("50.00%"), "Pending");
+    write_population(&sandbox, "data-1", &json!({ "cdi.kubevirt.io/clonePhase": "Pending" }), "Pending");
+    let output = plugin(&sandbox, &["status"]);
+    assert_eq!(output.code, 0, "{}", output.err);
+    let lines: Vec<&str> = output.out.lines().collect();
+    assert!(
+        lines[1].starts_with("pvc/data-0   HostClone   [============>           ]  50.00 %"),
+        "{}",
+        output.out
+    );
+    let waits = |line: &&str| {
+        line.starts_with("pvc/data-1") && line.contains("PendingPopulation: no pod uses PVC data-1 yet")
+    };
+    assert!(lines.iter().any(waits), "{}", output.out);
+    assert!(!output.out.contains("golden"), "{}", output.out);
+    for argument in ["data-0", "pvc/data-0"] {
+        let one = plugin(&sandbox, &["status", argument, "-o", "json"]).json();
+        assert_eq!(
+            (&one["clones"][0]["kind"], &one["clones"][0]["percent"]),
+            (&json!("PersistentVolumeClaim"), &json!(50.0))
+        );
+    }
+    let kind =
+        |argument| plugin(&sandbox, &["status", argument, "-o", "json"]).json()["clones"][0]["kind"].clone();
+    assert_eq!((kind("a"), kind("pvc/a")), (json!("DataVolume"), json!("PersistentVolumeClaim")));
+    let none = plugin(&sandbox, &["status", "pvc/golden"]);
+    assert_eq!((none.code, none.err.as_str()), (1, "PVC golden is not a clone of a PVC\n"));
+}
+
+#[test]
+fn following_a_claim_ends_with_its_clone() {
+    let sandbox = Sandbox::new();
+    make_populated_claim(&sandbox, "copy", &json!({}));
+    let child = command(&sandbox, &["status", "copy", "--follow", "-o", "json"]).spawn().unwrap();
+    wait_for_the_watch();
+    write_population(&sandbox, "copy", &populating("10.00%"), "Pending");
+    wait_for_the_watch();
+    write_population(&sandbox, "copy", &populated(), "Bound");
+    let output = end(child);
+    assert_eq!(output.code, 0, "{}", output.err);
+    let last: Value = serde_json::from_str(output.out.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["state"], &last["digest"]), (&json!("Succeeded"), &json!("sha256:00")));
+    assert!(output.out.contains("\"Running\""), "{}", output.out);
 }
 
 #[test]

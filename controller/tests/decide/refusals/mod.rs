@@ -15,7 +15,7 @@ use decant_controller::policy::Policy;
 use decant_controller::reconcile::actions::Action;
 use decant_controller::reconcile::decide::{Decision, decide};
 use decant_controller::reconcile::last_error::{LastError, LastErrors};
-use decant_controller::reconcile::observed::Observed;
+use decant_controller::reconcile::observed::{Observed, Population, Prime};
 use decant_controller::reconcile::outcome::CloneOutcome;
 use decant_controller::reconcile::permission::check::Permission;
 use decant_controller::reconcile::reserved_volumes::Volumes;
@@ -24,7 +24,10 @@ use decant_controller::summary::complaint::Complaint;
 use decant_controller::summary::pick::pick;
 use proptest::prelude::*;
 
-use crate::fixtures::{claimed, complete, copying, now, read, recorded, source_pod, start, target_pod};
+use crate::fixtures::{
+    claimed, complete, copying, filling, handing_over, now, populated_volume, prime, read, recorded,
+    source_pod, start, target_pod, unbound,
+};
 use serde_json::json;
 use stub::{RefusingCluster, claim_object, executor, with_identity};
 
@@ -48,6 +51,18 @@ fn actions() -> Vec<Action> {
         Action::Annotate(text()),
         Action::Hold(true),
         Action::DeleteOrphans,
+        Action::MakeCloneSource,
+        Action::DeleteCloneSource,
+        Action::HoldPopulation(true),
+        Action::MakePrime,
+        Action::RecordPrime,
+        Action::DeletePrime,
+        Action::RecordPopulation(CloneOutcome::default()),
+        Action::ForgetPopulation,
+        Action::ForgetNode,
+        Action::RetainVolume,
+        Action::HandOverVolume,
+        Action::RestorePolicy,
     ];
     for role in [Role::Source, Role::Target] {
         actions.extend([
@@ -58,7 +73,7 @@ fn actions() -> Vec<Action> {
         ]);
     }
     let kinds: std::collections::BTreeSet<u8> = actions.iter().map(kind).collect();
-    assert_eq!(kinds.len(), 17, "an action is missing in this list");
+    assert_eq!(kinds.len(), 29, "an action is missing in this list");
     actions
 }
 
@@ -82,12 +97,32 @@ fn kind(action: &Action) -> u8 {
         Action::MakeKeptClaim => 14,
         Action::ExpectVolume => 15,
         Action::KeepVolume => 16,
+        Action::MakeCloneSource => 17,
+        Action::DeleteCloneSource => 18,
+        Action::HoldPopulation(_) => 19,
+        Action::MakePrime => 20,
+        Action::RecordPrime => 21,
+        Action::DeletePrime => 22,
+        Action::RecordPopulation(_) => 23,
+        Action::ForgetPopulation => 24,
+        Action::ForgetNode => 25,
+        Action::RetainVolume => 26,
+        Action::HandOverVolume => 27,
+        Action::RestorePolicy => 28,
     }
 }
 
-/// A clone with every object of an action: starting pods, a useless pod, a token to extend.
+/// A clone with every object of an action: starting pods, a useless pod, a token to extend, a population.
 fn everything() -> Observed {
     Observed {
+        population: Some(Population {
+            prime: Prime::Ours { claim: prime("Bound"), is_recorded: true },
+            volume: Some(populated_volume("tmp-pvc-copy-uid", "prime-uid", "Delete")),
+            own_source: Some(read(
+                json!({ "metadata": { "namespace": "n", "name": "own", "uid": "own-uid" } }),
+            )),
+            ..Population::default()
+        }),
         target_pod: Some(with_identity(&target_pod("Pending", false, ""), Role::Target)),
         source_pod: Some(with_identity(&source_pod("Pending", "target-uid", "1"), Role::Source)),
         orphans: vec![source_pod("Running", "old-uid", "1")],
@@ -115,6 +150,11 @@ fn changes_claim(action: &Action) -> bool {
             | Action::RecordPod(_)
             | Action::Annotate(_)
             | Action::Hold(_)
+            | Action::HoldPopulation(_)
+            | Action::RecordPrime
+            | Action::RecordPopulation(_)
+            | Action::ForgetPopulation
+            | Action::ForgetNode
     )
 }
 
@@ -193,7 +233,12 @@ fn states() -> Vec<(&'static str, Observed)> {
             Observed { target_pod: Some(target_pod("Pending", false, "")), ..claimed() },
         ),
         ("with a target that is ready", Observed { source_pod: None, ..copying() }),
-        ("with pods that start", everything()),
+        ("with pods that start", Observed { population: None, ..everything() }),
+        ("whose prime is missing", unbound(Population::default())),
+        ("whose prime is filled", filling("Pending", None)),
+        ("whose prime is complete", filling("Bound", Some(CloneOutcome::default()))),
+        ("whose volume is handed over", handing_over("tmp-pvc-copy-uid", "prime-uid", "Retain")),
+        ("whose volume was handed over", handing_over("copy", "copy-uid", "Retain")),
         ("with both pods running", copying()),
         (
             "with a target that ended",
