@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::MIB;
 use crate::content::assert_content;
 use crate::environment::TestEnv;
-use crate::kubectl::{kubectl, try_kubectl};
+use crate::kubectl::kubectl;
 use crate::populated::{NOW, WAIT, check_script, from_clone_source};
 
 /// The namespaces of the target and of the source, with a source and a CloneSource that leads to it.
@@ -78,9 +78,15 @@ fn a_claim_is_filled_from_another_namespace_with_permission_and_quota() {
 }
 
 #[test]
-fn a_stateful_set_in_another_namespace_starts_on_complete_volumes() {
+fn a_stateful_set_with_a_grant_of_another_namespace_starts_on_complete_volumes() {
     let (mut env, owner, noise) = two_namespaces(&[], 16 * MIB, "4MiB/s");
-    allow(&owner, &env);
+    owner.apply(&json!({
+        "apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant", "metadata": { "name": "g" },
+        "spec": {
+            "from": [{ "group": "decant.dev", "kind": "CloneSource", "namespace": env.namespace }],
+            "to": [{ "group": "", "kind": "PersistentVolumeClaim", "name": "golden" }],
+        },
+    }));
     env.start();
     let script = check_script("Block", &noise, "exec sleep 100000");
     env.stateful_set("set", 3, &from_clone_source(WAIT, "Block", "24Mi", "golden"), &script);
@@ -106,67 +112,6 @@ fn a_deleted_namespace_of_a_target_leaves_nothing_in_that_of_the_source() {
     kubectl(&["delete", "namespace", &env.namespace, "--timeout=200s"], None);
     owner.wait_until_tidy();
     owner.wait_for_removal(prime["spec"]["volumeName"].as_str().unwrap());
-    env.end_without_leftovers();
-    owner.end_without_leftovers();
-}
-
-/// A definition of a namespaced or cluster-wide kind that keeps everything.
-fn definition(group: &str, plural: &str, kind: &str, scope: &str, version: &str) -> Value {
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": { "name": format!("{plural}.{group}"),
-                      "annotations": { "api-approved.kubernetes.io": "unapproved, for a test" } },
-        "spec": { "group": group, "scope": scope,
-                  "names": { "plural": plural, "kind": kind, "singular": kind.to_lowercase(), "listKind": format!("{kind}List") },
-                  "versions": [{ "name": version, "served": true, "storage": true,
-                      "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } } }] },
-    })
-}
-
-/// The definitions of other projects that a test adds to the cluster.
-struct Definitions(Vec<String>);
-
-impl Definitions {
-    fn add(all: &[Value]) -> Self {
-        let names = all.iter().map(|definition| {
-            kubectl(&["apply", "-f", "-"], Some(definition));
-            let name = definition["metadata"]["name"].as_str().unwrap();
-            kubectl(&["wait", "--for=condition=Established", &format!("crd/{name}"), "--timeout=60s"], None);
-            name.to_owned()
-        });
-        Self(names.collect())
-    }
-}
-
-impl Drop for Definitions {
-    fn drop(&mut self) {
-        for name in &self.0 {
-            try_kubectl(&["delete", "crd", name, "--timeout=60s"], None);
-        }
-    }
-}
-
-#[test]
-fn a_reference_grant_allows_a_clone_and_the_kinds_of_data_sources_are_registered() {
-    let _definitions = Definitions::add(&[
-        definition("populator.storage.k8s.io", "volumepopulators", "VolumePopulator", "Cluster", "v1beta1"),
-        definition("gateway.networking.k8s.io", "referencegrants", "ReferenceGrant", "Namespaced", "v1beta1"),
-    ]);
-    let (mut env, owner, noise) = two_namespaces(&[], MIB, "50MiB/s");
-    env.start();
-    env.request_claim("copy", &from_clone_source(NOW, "Block", "24Mi", "golden"));
-    env.wait_for_claim_event("copy", "CloneNotAllowed");
-    owner.apply(&json!({
-        "apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant", "metadata": { "name": "g" },
-        "spec": {
-            "from": [{ "group": "decant.dev", "kind": "CloneSource", "namespace": env.namespace }],
-            "to": [{ "group": "", "kind": "PersistentVolumeClaim", "name": "golden" }],
-        },
-    }));
-    env.wait_for_populated("copy");
-    assert_content(&env, "copy", &noise);
-    let kinds = kubectl(&["get", "volumepopulators", "-o", "jsonpath={.items[*].sourceKind.kind}"], None);
-    assert!(kinds.contains("CloneSource") && kinds.contains("VolumeCloneSource"), "{kinds}");
     env.end_without_leftovers();
     owner.end_without_leftovers();
 }

@@ -40,7 +40,7 @@ fn a_stateful_set_on_devices_never_starts_a_container_on_an_incomplete_volume() 
     env.start();
     let script = check_script("Block", &noise, "exec sleep 100000");
     env.stateful_set("set", 3, &from_clone_source(WAIT, "Block", "24Mi", "golden"), &script);
-    env.wait_for_copying("v-set-1");
+    env.wait_for_cloning("v-set-1");
     assert_no_container_has_started(&env, "set");
     env.kill();
     assert_no_container_has_started(&env, "set");
@@ -86,7 +86,7 @@ fn a_stateful_set_on_trees_never_starts_a_container_on_an_incomplete_volume() {
     let script = format!("cd /v && {TREE_DIGEST} | grep '^{} ' && exec sleep 100000", &sum[..64]);
     let request = from_clone_source(WAIT, "Filesystem", "32Mi", "golden");
     env.stateful_set("set", 3, &ClaimRequest { annotations: archive, ..request }, &script);
-    env.wait_for_copying("v-set-2");
+    env.wait_for_cloning("v-set-2");
     assert_no_container_has_started(&env, "set");
     assert_started_once(&env, "set");
     for number in 0..3 {

@@ -8,11 +8,11 @@ use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
 use crate::populated::{NOW, POPULATED_VOLUME, RECLAIM_POLICY, from_clone_source};
 
-/// A source of 24 MiB, and claims that are filled from it in some six seconds.
+/// A source of 24 MiB, and claims that are filled from it in some twelve seconds.
 fn filling(flags: &[&str], names: &[&str]) -> (TestEnv, Vec<u8>) {
     let mut env = TestEnv::new(&[&["--poll-secs", "1", "--progress-secs", "1"], flags].concat());
     let noise = env.provisioned_source("Block", "24Mi", 24 * MIB);
-    env.clone_source("golden", "golden", &json!({ "bandwidthLimit": "4MiB/s" }));
+    env.clone_source("golden", "golden", &json!({ "bandwidthLimit": "2MiB/s" }));
     env.start();
     for name in names {
         env.request_claim(name, &from_clone_source(NOW, "Block", "24Mi", "golden"));
@@ -62,7 +62,7 @@ fn delete_now(env: &TestEnv, kind: &str, name: &str) {
 fn killed_pods_only_delay_the_filling_of_a_claim() {
     let (env, noise) = filling(&[], &["source", "target", "both"]);
     for name in ["source", "target", "both"] {
-        env.wait_for_progress(name, 25.0);
+        env.wait_for_progress(name, 15.0);
         let [source, target] = env.pods_of_prime(&env.prime_name(name));
         let pods = match name {
             "source" => vec![source],

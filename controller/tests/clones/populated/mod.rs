@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
-use crate::objects::ClaimRequest;
+use crate::objects::{ClaimRequest, data_source_field};
 
 /// The class of a CSI driver that creates volumes at once.
 const NOW: &str = "provisioned-now";
@@ -65,9 +65,12 @@ impl TestEnv {
         }));
     }
 
-    /// The name of a claim's prime.
+    /// The name of a claim's prime, whether or not it exists.
     fn prime_name(&self, claim: &str) -> String {
-        format!("tmp-pvc-{}", self.get("pvc", claim).unwrap()["metadata"]["uid"].as_str().unwrap())
+        let claim = self.get("pvc", claim).unwrap();
+        let uid = claim["metadata"]["uid"].as_str().unwrap();
+        let kind = &claim["spec"][data_source_field()]["kind"];
+        if kind == "CloneSource" { format!("decant-prime-{uid}") } else { format!("tmp-pvc-{uid}") }
     }
 
     /// The pods of the clone into a prime: source and target.
@@ -84,6 +87,15 @@ impl TestEnv {
         };
         [pods.iter().find(is_source), pods.iter().find(has_prime)]
             .map(|pod| pod.expect("both pods exist").clone())
+    }
+
+    /// Waits until the clone into a claim's prime has started.
+    fn wait_for_cloning(&self, claim: &str) {
+        let started = ["HostClone", "Rebind", "Succeeded"];
+        self.wait("pvc", claim, |claim| {
+            let phase = &claim["metadata"]["annotations"]["cdi.kubevirt.io/clonePhase"];
+            started.iter().any(|started| phase == started)
+        });
     }
 
     /// Waits until more than `percent` of a claim's content is sent.
