@@ -280,6 +280,8 @@ impl<T: StoreObject> Watcher<T> {
                     IndexKey::Populates(target) => Some(target),
                     _ => None,
                 }));
+                // A prime that was observed before its target recorded it waits for this.
+                keys.extend(self.context.stores.claims.pointing_to(&IndexKey::Populates(key.clone())));
                 keys.extend(self.context.stores.clones_of(key));
             }
         }

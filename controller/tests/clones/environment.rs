@@ -41,6 +41,8 @@ pub(crate) struct TestEnv {
     cluster: PathBuf,
     /// Between the controller and the API server.
     relay: Option<ApiRelay>,
+    /// The controller's role in its namespace exists.
+    has_role: bool,
     /// Objects outside of the namespace: kind and name.
     made: Vec<(&'static str, String)>,
     /// The controller's own pages.
@@ -76,6 +78,7 @@ impl TestEnv {
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             cluster: cluster.into(),
             relay: None,
+            has_role: false,
             made: Vec::new(),
             pages: port.address(),
             _port: port,
@@ -140,9 +143,12 @@ impl TestEnv {
 
     /// Starts the controller with the rights of its role; its log goes to the test's.
     pub(crate) fn start(&mut self) {
-        rights::grant_own_role(&self.namespace);
         let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", self.namespace));
-        rights::write_kubeconfig(&kubeconfig, self.relay.as_ref().map(ApiRelay::url).as_deref());
+        if !self.has_role {
+            rights::grant_own_role(&self.namespace);
+            rights::write_kubeconfig(&kubeconfig, self.relay.as_ref().map(ApiRelay::url).as_deref());
+            self.has_role = true;
+        }
         let mut command = self.command();
         let controller = command.arg("--kubeconfig").arg(&kubeconfig).spawn().expect("the controller starts");
         if let Some(relay) = &self.relay {

@@ -12,7 +12,7 @@ use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
 use crate::populated::{NOW, POPULATED_VOLUME, RECLAIM_POLICY, from_clone_source};
 
-/// The names of the members of an object, and of theirs.
+/// The names of the members of an object and of theirs, and what is removed.
 fn shape(object: &Value) -> String {
     match object {
         Value::Object(members) => {
@@ -20,6 +20,8 @@ fn shape(object: &Value) -> String {
             let inside: Vec<String> = inside.map(|(name, value)| format!("{name}{}", shape(value))).collect();
             format!("{{{}}}", inside.join(" "))
         }
+        Value::Array(items) => format!("[{}]", items.len()),
+        Value::Null => "-".to_owned(),
         _ => String::new(),
     }
 }
@@ -47,7 +49,7 @@ impl Choice {
             return false;
         }
         let is_of_prime = call.verb == "POST" && call.path.ends_with("/persistentvolumeclaims")
-            || ["decant.dev/prime ", "finalizers"].iter().any(|member| shape(&call.body).contains(member))
+            || ["decant.dev/prime ", "finalizers["].iter().any(|member| shape(&call.body).contains(member))
                 && call.path.ends_with("/copy");
         self.kills_everywhere || self.is_complete || is_of_prime
     }
@@ -135,13 +137,14 @@ fn a_controller_killed_at_every_call_loses_no_volume() {
     for (call, member) in [
         (format!("POST /api/v1/namespaces/{}/persistentvolumeclaims", env.namespace), ""),
         (format!("PATCH /api/v1/namespaces/{}/persistentvolumeclaims/copy", env.namespace), POPULATED_VOLUME),
-        ("PATCH /api/v1/persistentvolumes/".to_owned(), "persistentVolumeReclaimPolicy"),
+        ("PATCH /api/v1/persistentvolumes/".to_owned(), "reclaim-policy}"),
         (
             format!("DELETE /api/v1/namespaces/{}/persistentvolumeclaims/decant-prime-{uid}", env.namespace),
             "",
         ),
         ("PATCH /api/v1/persistentvolumes/".to_owned(), "claimRef"),
-        (format!("PATCH /api/v1/namespaces/{}/persistentvolumeclaims/copy", env.namespace), "finalizers"),
+        ("PATCH /api/v1/persistentvolumes/".to_owned(), "reclaim-policy-}"),
+        (format!("PATCH /api/v1/namespaces/{}/persistentvolumeclaims/copy", env.namespace), "finalizers[1]"),
     ] {
         for when in ["before", "after"] {
             let start = format!("{when} {call}");
