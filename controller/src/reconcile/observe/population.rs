@@ -1,9 +1,14 @@
 //! Observes claims that are filled before they are bound, and their primes.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::api::cluster::ApiError;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::api::cluster::{ApiError, ListParams};
+use crate::api::listing;
 use crate::objects;
 use crate::objects::annotations::{CREATED_FOR, OWNED_BY_DATA_VOLUME, USE_POPULATOR};
 use crate::objects::clone_request::{Invalid, Wanted};
@@ -14,7 +19,9 @@ use crate::objects::{
 use crate::objects::{VolumeCloneSource, names};
 use crate::pods::claim;
 use crate::reconcile::observe::{Look, Observer, truth};
-use crate::reconcile::observed::{Flow, Observed, Origin, PopulatedClaim, Population, Prime, Provisioner};
+use crate::reconcile::observed::{
+    Flow, Observed, Origin, PopulatedClaim, Population, Prime, Provisioner, ProvisioningError,
+};
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check;
 use crate::reconcile::population::prime;
@@ -24,6 +31,11 @@ use crate::reconcile::rules::populated::is_complete;
 
 /// The provisioner of classes that create no volumes.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
+
+/// How long a prime may have no volume before the events about it are read.
+const PROVISIONING: Duration = Duration::from_secs(5);
+/// The reason for an event whose own one is no name.
+const PROVISIONING_FAILED: &str = "ProvisioningFailed";
 
 /// Where the data of a claim with a data source comes from.
 pub(super) struct PopulatorOrigin {
@@ -105,6 +117,7 @@ impl Observer {
         if let Some(prime) = population.prime.ours() {
             let key = prime.metadata.key();
             population.clone = Some(Box::new(self.observe(&key, look)?));
+            population.provisioning_error = self.provisioning_error(prime)?;
         }
         if matches!(population.prime, Prime::Missing) && population.record.is_none() && !claim.is_bound() {
             population.provisioner = self.provisioner(claim)?;
@@ -239,6 +252,40 @@ impl Observer {
         Ok(Provisioner::Csi)
     }
 
+    /// The latest warning about a prime that has had no volume for a while. The user of the target may not be allowed to
+    /// read the events in the namespace of the prime.
+    fn provisioning_error(&self, prime: &Claim) -> Result<Option<ProvisioningError>, ApiError> {
+        let meta = &prime.metadata;
+        let created = OffsetDateTime::parse(&meta.creation_timestamp, &Rfc3339);
+        let is_late = created.is_ok_and(|created| OffsetDateTime::now_utc() - created >= PROVISIONING);
+        if prime.is_bound() || meta.is_deleting() || !is_late {
+            return Ok(None);
+        }
+        let params = ListParams {
+            namespace: Some(meta.namespace.clone()),
+            fields: format!("involvedObject.uid={},type=Warning", meta.uid),
+            ..ListParams::default()
+        };
+        let mut latest: Option<(String, Value)> = None;
+        listing::list(&*self.cluster, Kind::Event, &params, |item| {
+            let event = item.value();
+            let times = ["/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
+            let time = times.iter().find_map(|time| event.pointer(time)?.as_str());
+            let time = time.unwrap_or_default().to_owned();
+            if latest.as_ref().is_none_or(|(latest, _)| *latest <= time) {
+                latest = Some((time, event));
+            }
+        })?;
+        Ok(latest.map(|(_, event)| {
+            let text = |field: &str| event[field].as_str().unwrap_or_default();
+            let is_name = |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric());
+            let reason = Some(text("reason")).filter(is_name).unwrap_or(PROVISIONING_FAILED);
+            // As in CDI.
+            let message = format!("[{}] : {}", meta.name, text("message"));
+            ProvisioningError { reason: reason.to_owned(), message }
+        }))
+    }
+
     pub(super) fn class_named(&self, name: &str) -> Result<Option<Arc<StorageClass>>, ApiError> {
         if name.is_empty() {
             return Ok(None);
@@ -305,8 +352,8 @@ impl Observer {
     /// The class of claims that name none: as in Kubernetes, the newest one with the mark.
     fn default_class(&self) -> Result<Option<Arc<StorageClass>>, ApiError> {
         let mut classes: Vec<StorageClass> = Vec::new();
-        let params = crate::api::cluster::ListParams::default();
-        crate::api::listing::list(&*self.cluster, Kind::StorageClass, &params, |item| {
+        let params = ListParams::default();
+        listing::list(&*self.cluster, Kind::StorageClass, &params, |item| {
             classes.extend(objects::decode::<StorageClass>(&item).ok().filter(StorageClass::is_default));
         })?;
         Ok(classes.into_iter().max_by_key(|class| class.metadata.creation_timestamp.clone()).map(Arc::new))
