@@ -14,4 +14,5 @@ pub mod snappy;
 pub mod stream;
 pub mod tar;
 pub mod volume;
+pub mod writing;
 pub mod zeros;

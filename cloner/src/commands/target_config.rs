@@ -20,9 +20,9 @@ use time::format_description::well_known::Rfc3339;
 use crate::commands::cli::{TargetArgs, Verify};
 use crate::commands::environment::Environment;
 use crate::error::{Error, Kind, Result};
-use crate::receive::Writing;
 use crate::receive::pipeline::IDLE;
 use crate::volume::destination::Destination;
+use crate::writing::Writing;
 
 /// `DESTINATION` of a block volume.
 const BLOCK_DESTINATION: &str = "/dev/cdi-block-volume";

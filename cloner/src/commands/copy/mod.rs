@@ -28,7 +28,6 @@ use crate::commands::new_progress;
 use crate::error::{Error, Kind, Result};
 use crate::receive::pipeline::IDLE;
 use crate::receive::server::UploadService;
-use crate::receive::{Received, Writing};
 use crate::report::ticker::Ticker;
 use crate::send;
 use crate::send::request::Timeouts;
@@ -36,6 +35,7 @@ use crate::send::source::Source;
 use crate::send::url::UploadUrl;
 use crate::volume::destination::Destination;
 use crate::volume::writer_lock::{Share, WriterLock};
+use crate::writing::{Writing, WrittenClone};
 
 /// Common name of the temporary client certificate.
 const CLIENT_NAME: &str = "decant-copy";
@@ -172,7 +172,7 @@ fn transfer(
 
 /// Combines the results of both ends. If the target refused or hung up, its own error is the reason. If the source
 /// failed, the target only sees an incomplete stream, so the source's error is reported.
-fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> Result<Option<String>> {
+fn both(sent: Result<Option<String>>, results: &Receiver<Result<WrittenClone>>) -> Result<Option<String>> {
     let error = match sent {
         // The target reports to the sender only what a directory lost. What an image lost is in the target's own
         // result.
