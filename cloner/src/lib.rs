@@ -5,6 +5,7 @@
 pub mod attributes;
 pub mod commands;
 pub mod digest;
+pub mod direct;
 pub mod error;
 pub mod pipeline;
 pub mod receive;

@@ -34,7 +34,7 @@ pub struct Cli {
 /// The commands of the cloner.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Copies a file, block device or directory on this machine, with the same code as between pods.
+    /// Copies a file, block device or directory on this machine.
     Copy(CopyArgs),
     /// Prints the digest of a file, block device or directory, as a clone computes it.
     Digest(DigestArgs),
@@ -60,12 +60,18 @@ pub struct CopyArgs {
     /// Allocate all space at the target, also for holes.
     #[arg(long)]
     pub preallocate: bool,
-    /// No more bytes on the wire than this, after compression: 50MiB/s, 400kB/s.
+    /// No more bytes than this: 50MiB/s, 400kB/s. With --wire, bytes on the wire, after compression.
     #[arg(long, value_name = "RATE")]
     pub limit: Option<Rate>,
-    /// Which data to compress.
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Compression::Auto)]
-    pub compression: Compression,
+    /// Start over, even if an interrupted copy can be resumed.
+    #[arg(long, conflicts_with = "wire")]
+    pub restart: bool,
+    /// Copy over a loopback connection with TLS, as between two pods: for comparison and tests.
+    #[arg(long)]
+    pub wire: bool,
+    /// Which data to compress on the wire. Default: auto.
+    #[arg(long, value_enum, value_name = "WHEN", requires = "wire")]
+    pub compression: Option<Compression>,
     /// What to check in addition to the digests, which every copy checks.
     #[arg(long, value_enum, value_name = "HOW")]
     pub verify: Option<Verify>,

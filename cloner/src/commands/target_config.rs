@@ -21,7 +21,7 @@ use crate::commands::cli::{TargetArgs, Verify};
 use crate::commands::environment::Environment;
 use crate::error::{Error, Kind, Result};
 use crate::receive::pipeline::IDLE;
-use crate::volume::destination::Destination;
+use crate::volume::destination::{Destination, KeepPartial};
 use crate::writing::Writing;
 
 /// `DESTINATION` of a block volume.
@@ -71,7 +71,7 @@ impl TargetConfig {
                 preallocate: environment.is_true("PREALLOCATION"),
                 image_mode: DISK_IMAGE_MODE,
                 grow_to_bytes,
-                keep_partial: true,
+                keep_partial: KeepPartial::Always,
                 is_exact: false,
                 is_made: false,
                 read_back: args.verify == Some(Verify::Readback),

@@ -22,7 +22,7 @@ use crate::receive::body::{ReceiveContext, receive_stream};
 use crate::receive::pipeline::{self, Transfer};
 use crate::receive::streams::Streams;
 use crate::receive::transfer_state::{Busy, CurrentTransfer, Held, TransferState, UploadState};
-use crate::volume::destination::Destination;
+use crate::volume::destination::{Destination, KeepPartial};
 use crate::volume::tree::write::leaves_something;
 use crate::volume::writer_lock::{Share, WriterLock};
 use crate::writing::{Writing, WrittenClone};
@@ -188,7 +188,10 @@ impl UploadService {
         let mut held = held.map_or(Vec::new(), |held| held.digests);
         held.truncate(resume.unwrap_or(0));
         let writing = Writing {
-            keep_partial: self.writing.can_resume(content) && resume.is_some(),
+            keep_partial: match resume {
+                Some(_) if self.writing.can_resume(content) => self.writing.keep_partial,
+                _ => KeepPartial::Never,
+            },
             is_exact: has_attributes || self.writing.is_exact,
             ..self.writing.clone()
         };
@@ -215,7 +218,7 @@ impl UploadService {
         if outcome.as_ref().is_err_and(|error| error.kind() == Kind::Leftover) {
             self.is_leftover_useless.store(true, Ordering::Release);
         }
-        if writing.keep_partial && outcome.as_ref().is_err_and(leaves_something) {
+        if writing.keep_partial.keeps(&stop) && outcome.as_ref().is_err_and(leaves_something) {
             busy.held = Some(Held { content, digests: held });
         }
         outcome

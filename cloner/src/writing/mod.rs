@@ -14,7 +14,7 @@ use decant_shared::protocol::cdi::ContentType;
 
 use crate::attributes::not_kept::NotKept;
 use crate::digest::ContentDigest;
-use crate::volume::destination::Destination;
+use crate::volume::destination::{Destination, KeepPartial};
 
 /// The result of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub struct Writing {
     pub image_mode: u32,
     /// Grow an image file to at least this size.
     pub grow_to_bytes: Option<u64>,
-    /// Keep what an interrupted transfer wrote, so that the next one can resume.
-    pub keep_partial: bool,
+    /// When to keep what an interrupted transfer wrote, so that the next one can resume.
+    pub keep_partial: KeepPartial,
     /// Read everything back from the disk and compare it, before it gets its final name.
     pub read_back: bool,
     /// The sender sends all attributes, so entries get no others.
@@ -54,7 +54,7 @@ impl Writing {
     pub fn can_resume(&self, content: ContentType) -> bool {
         let is_lone_image =
             content == ContentType::Filesystem && matches!(self.destination, Destination::Device(_));
-        self.keep_partial && !(is_lone_image && self.read_back)
+        self.keep_partial != KeepPartial::Never && !(is_lone_image && self.read_back)
     }
 }
 

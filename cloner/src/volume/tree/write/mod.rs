@@ -29,6 +29,7 @@ use crate::attributes::not_kept::NotKept;
 use crate::error::{Error, Kind, Result};
 use crate::stream::Pull;
 use crate::tar::reader::ArchiveReader;
+use crate::volume::destination::KeepPartial;
 use crate::volume::optional_calls::Call;
 use crate::volume::tree::read::plan::Options;
 use crate::volume::tree::read::scan;
@@ -51,8 +52,8 @@ pub struct UnpackOptions {
     pub is_exact: bool,
     /// Resume a previous attempt. The stream does not contain the content that it wrote.
     pub resume: bool,
-    /// Keep what was written if the stream ends early, so that the next attempt can resume.
-    pub keep_partial: bool,
+    /// When to keep what was written if the stream ends early, so that the next attempt can resume.
+    pub keep_partial: KeepPartial,
     /// This copy created the target directory, and removes it if the copy fails.
     pub is_made: bool,
 }
@@ -140,7 +141,7 @@ pub fn unpack_tree_and(
     });
     let result =
         if options.resume { result.map_err(|error| blamed_on_leftover(error, path)) } else { result };
-    let is_kept = options.keep_partial && result.as_ref().is_err_and(leaves_something);
+    let is_kept = options.keep_partial.keeps(stop) && result.as_ref().is_err_and(leaves_something);
     if !is_kept && !has_lost_names {
         let place = staging.path(path);
         if let Err(why) = staging.remove(target, stop) {
