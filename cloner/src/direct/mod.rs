@@ -67,9 +67,10 @@ impl<'a> DirectClone<'a> {
         stop: &'a Stop,
     ) -> Result<Self> {
         progress.enter(Phase::Scan);
-        let options = Options { sparse: !writing.preallocate, attributes: has_attributes(source, writing) };
+        // Measuring the attributes would take as long as reading them: progress counts the stream without them.
+        let options = Options { sparse: !writing.preallocate, attributes: false };
         let volume = Volume::open(&source.path, source.content, options, stop)?;
-        if let Some(total_bytes) = volume.stream_bytes(options.attributes) {
+        if let Some(total_bytes) = volume.stream_bytes(false) {
             progress.set_total_bytes(total_bytes);
         }
         let writing = Writing {
@@ -78,7 +79,7 @@ impl<'a> DirectClone<'a> {
             } else {
                 KeepPartial::Never
             },
-            is_exact: options.attributes || writing.is_exact,
+            is_exact: has_attributes(source, writing) || writing.is_exact,
             ..writing.clone()
         };
         let kept = match writing.keep_partial {
