@@ -60,6 +60,9 @@ impl Running {
         // Slow enough that it still runs when a busy machine reaches the next line.
         let arguments = ["--log-format=json".as_ref(), "--limit=1MiB/s".as_ref(), source, target];
         let process = Process::spawn(&mut command(&arguments));
+        if crate::IS_WIRE {
+            process.line("\"receiving a ");
+        }
         until(&appears.display().to_string(), || appears.exists());
         Self(process)
     }
