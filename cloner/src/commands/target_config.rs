@@ -86,6 +86,7 @@ pub(super) fn writing(
         keep_partial: KeepPartial::Always,
         is_exact: false,
         is_made: false,
+        finishes_apart: false,
         read_back: verify == Some(Verify::Readback),
         decompress_threads,
     })

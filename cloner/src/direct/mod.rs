@@ -79,6 +79,7 @@ impl<'a> DirectClone<'a> {
             } else {
                 KeepPartial::Never
             },
+            finishes_apart: true,
             is_exact: has_attributes(source, writing) || writing.is_exact,
             ..writing.clone()
         };

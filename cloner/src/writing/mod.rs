@@ -44,6 +44,8 @@ pub struct Writing {
     pub is_exact: bool,
     /// The copy that writes to the directory created it, and removes it if the copy fails.
     pub is_made: bool,
+    /// Whether a thread of its own finishes the files of a tree. A direct clone has no other use for the processor.
+    pub finishes_apart: bool,
     /// Decompressor threads.
     pub decompress_threads: usize,
 }

@@ -176,6 +176,7 @@ fn tree_to_directory<'a>(
         resume,
         keep_partial: writing.keep_partial,
         is_made: writing.is_made,
+        finishes_apart: writing.finishes_apart,
     };
     let synced = directory.try_clone().map_err(|e| Error::target("open again", path, e))?;
     let verifier = stream.verifier();

@@ -97,6 +97,7 @@ fn writing(args: &CopyArgs, plan: &CopyPlan) -> Writing {
         keep_partial: if args.wire { KeepPartial::Never } else { KeepPartial::AfterSignal },
         is_exact: true,
         is_made: plan.new_directory.is_some(),
+        finishes_apart: false,
         read_back: args.verify == Some(Verify::Readback),
         decompress_threads: args.tuning.threads(),
     }
