@@ -24,6 +24,7 @@ APT_TOOLS=(
     unshare:util-linux script:bsdutils mkfs.ext4:e2fsprogs shellcheck:shellcheck git:git python3:python3 buildah:buildah
     readelf:binutils chromium:chromium setfattr:attr valgrind:valgrind
     mkfs.btrfs:btrfs-progs lowntfs-3g:ntfs-3g bindfs:bindfs fuse-overlayfs:fuse-overlayfs strace:strace
+    fincore:util-linux-extra
 )
 
 # The directory of a Python with cramjam, an independent implementation of snappy frames, and with readers of YAML and CEL.

@@ -8,7 +8,7 @@ use crate::stream::Piece;
 
 /// The size of a buffer. The reader reads into it and hashes it while it is in the processor's cache, and one call writes
 /// it.
-pub(super) const BATCH_BYTES: usize = 256 << 10;
+pub const BATCH_BYTES: usize = 256 << 10;
 /// The number of batches between reader and writer. They absorb the time of a sync, and of a slow read.
 const DEPTH: usize = 8;
 /// The maximum number of runs in one batch.
@@ -16,7 +16,7 @@ const RUNS_LIMIT: usize = 1024;
 
 /// A run of the logical stream.
 #[derive(Debug, Clone)]
-pub(super) enum BatchRun {
+pub enum BatchRun {
     /// In the buffer.
     Data(Range<usize>),
     /// This many zeros.
@@ -27,12 +27,12 @@ pub(super) enum BatchRun {
 
 /// A part of the logical stream.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub struct Batch {
     buffer: Vec<u8>,
     used_bytes: usize,
     runs: Vec<BatchRun>,
     /// The digest of the whole content, in the last batch.
-    pub(super) whole: Option<ContentDigest>,
+    pub whole: Option<ContentDigest>,
 }
 
 impl Default for Batch {
@@ -42,7 +42,7 @@ impl Default for Batch {
 }
 
 /// Makes the channel from the reader to the writer, and the pool of its batches.
-pub(super) fn batches() -> (Deal<Batch>, Collect<Batch>, Pool<Batch>) {
+pub fn batches() -> (Deal<Batch>, Collect<Batch>, Pool<Batch>) {
     let (deal, mut collect) = fan_out(1, DEPTH, "writer");
     // One lane was requested.
     let collect = collect.remove(0);
@@ -51,27 +51,27 @@ pub(super) fn batches() -> (Deal<Batch>, Collect<Batch>, Pool<Batch>) {
 
 impl Batch {
     /// Whether no more data fits.
-    pub(super) fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.used_bytes == BATCH_BYTES || self.runs.len() >= RUNS_LIMIT
     }
 
     /// The number of runs.
-    pub(super) fn len(&self) -> usize {
+    pub fn run_count(&self) -> usize {
         self.runs.len()
     }
 
     /// The number of bytes in the buffer.
-    pub(super) fn data_bytes(&self) -> usize {
+    pub fn data_bytes(&self) -> usize {
         self.used_bytes
     }
 
     /// The free part of the buffer.
-    pub(super) fn room(&mut self) -> &mut [u8] {
+    pub fn room(&mut self) -> &mut [u8] {
         &mut self.buffer[self.used_bytes..]
     }
 
     /// Adds the first `len` bytes of [`Self::room`] to the stream. Returns them.
-    pub(super) fn filled(&mut self, len: usize) -> &[u8] {
+    pub fn filled(&mut self, len: usize) -> &[u8] {
         let start = self.used_bytes;
         self.used_bytes += len;
         match self.runs.last_mut() {
@@ -82,7 +82,7 @@ impl Batch {
     }
 
     /// Adds zeros.
-    pub(super) fn zeros(&mut self, len: u64) {
+    pub fn zeros(&mut self, len: u64) {
         match self.runs.last_mut() {
             Some(BatchRun::Zeros(last)) if last.checked_add(len).is_some() => *last += len,
             _ => self.runs.push(BatchRun::Zeros(len)),
@@ -90,12 +90,12 @@ impl Batch {
     }
 
     /// Adds content that the target holds.
-    pub(super) fn kept(&mut self, len: u64) {
+    pub fn kept(&mut self, len: u64) {
         self.runs.push(BatchRun::Kept(len));
     }
 
     /// The run `index`.
-    pub(super) fn piece(&self, index: usize) -> Option<Piece<'_>> {
+    pub fn piece(&self, index: usize) -> Option<Piece<'_>> {
         self.runs.get(index).map(|run| match run {
             BatchRun::Data(range) => Piece::Data(&self.buffer[range.clone()]),
             BatchRun::Zeros(len) => Piece::Zeros(*len),
@@ -104,7 +104,7 @@ impl Batch {
     }
 
     /// Empties it.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.used_bytes = 0;
         self.runs.clear();
         self.whole = None;

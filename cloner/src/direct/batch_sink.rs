@@ -25,17 +25,17 @@ const HOLE_AT_ONCE_BYTES: u64 = 64 << 40;
 
 /// What a [`BatchSink`] needs.
 #[derive(Clone, Copy)]
-pub(super) struct SinkContext<'a> {
+pub struct SinkContext<'a> {
     /// Where batches come from.
-    pub(super) pool: &'a Pool<Batch>,
+    pub pool: &'a Pool<Batch>,
     /// Counts what was read.
-    pub(super) progress: &'a Progress,
+    pub progress: &'a Progress,
     /// Ends reading early.
-    pub(super) stop: &'a Stop,
+    pub stop: &'a Stop,
 }
 
 /// Splits the logical stream into batches.
-pub(super) struct BatchSink<'a> {
+pub struct BatchSink<'a> {
     deal: Deal<Batch>,
     context: SinkContext<'a>,
     limiter: RateLimiter,
@@ -48,7 +48,7 @@ pub(super) struct BatchSink<'a> {
 
 impl<'a> BatchSink<'a> {
     /// Makes a sink whose batches go to `deal`, at the rate that `limiter` permits.
-    pub(super) fn new(deal: Deal<Batch>, context: SinkContext<'a>, limiter: RateLimiter) -> Self {
+    pub fn new(deal: Deal<Batch>, context: SinkContext<'a>, limiter: RateLimiter) -> Self {
         Self {
             deal,
             context,
@@ -62,7 +62,7 @@ impl<'a> BatchSink<'a> {
 
     /// Skips the first segments of an image, which the target holds and which have these digests. Must be the first
     /// call.
-    pub(super) fn keep(&mut self, held: &[Digest], content_bytes: u64) -> Result<()> {
+    pub fn keep(&mut self, held: &[Digest], content_bytes: u64) -> Result<()> {
         for &digest in held {
             let left_bytes = content_bytes - self.segments.position_bytes();
             self.segments.known(digest, left_bytes.min(SEGMENT_BYTES));
@@ -77,7 +77,7 @@ impl<'a> BatchSink<'a> {
 
     /// Skips content of a directory in the same way. The archive is made from the beginning, but without the content in
     /// these segments.
-    pub(super) fn pass_over(&mut self, held: &[Digest]) {
+    pub fn pass_over(&mut self, held: &[Digest]) {
         held.iter().for_each(|&digest| self.segments.known(digest, SEGMENT_BYTES));
         self.passing_bytes = self.segments.position_bytes();
         self.drop_digests();
@@ -85,7 +85,7 @@ impl<'a> BatchSink<'a> {
 
     /// Sends the rest, the digest of the whole content, and the end. Must only be called when the source was read to
     /// its end.
-    pub(super) fn finish(mut self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
         let whole = self.segments.finish();
         self.batch.whole = Some(whole);
         self.context.progress.set_digest(whole.to_string());

@@ -17,7 +17,7 @@ use crate::writing::checked_stream::{CheckedStream, ContentVerifier};
 use crate::writing::sync::Pacer;
 
 /// Takes batches from the reader and yields their pieces.
-pub(super) struct BatchStream<'a> {
+pub struct BatchStream<'a> {
     batches: Collect<Batch>,
     pool: &'a Pool<Batch>,
     progress: &'a Progress,
@@ -46,7 +46,7 @@ struct DirectVerifier {
 impl<'a> BatchStream<'a> {
     /// Reads from `batches` and returns used ones to `pool`. Yielded bytes count as sent in `progress`. The target holds
     /// the first `passing_bytes` of an archive's content. Ends early when `stop` is set.
-    pub(super) fn new(
+    pub fn new(
         batches: Collect<Batch>,
         pool: &'a Pool<Batch>,
         progress: &'a Progress,
@@ -75,7 +75,7 @@ impl<'a> BatchStream<'a> {
     /// Advances to the next run of bytes. Returns `false` if the stream is complete.
     fn advance(&mut self) -> Result<bool> {
         while !self.has_ended {
-            if self.next_run < self.batch.len() {
+            if self.next_run < self.batch.run_count() {
                 return Ok(true);
             }
             if let Some(whole) = self.batch.whole {

@@ -8,9 +8,9 @@
 //! writer takes the same logical stream as a target that receives a clone ([`batch_stream`]), so everything that a
 //! network clone guarantees for the target also holds here. [`held`](mod@held) decides what is kept of a previous attempt.
 
-mod batch;
-mod batch_sink;
-mod batch_stream;
+pub mod batch;
+pub mod batch_sink;
+pub mod batch_stream;
 mod held;
 
 use std::path::PathBuf;

@@ -249,26 +249,34 @@ impl<'a> BlockSink<'a> {
             offset += passed;
             len -= passed;
         }
-        let until = offset + len;
-        while len > 0 {
-            self.page_cache.read(file, offset, until);
+        let mut rest = FileRange { file, path, offset, len };
+        let done = self.read_rest(&mut rest);
+        // Also after an error: the next attempt would take these pages for those of another program.
+        self.page_cache.end(file, rest.offset);
+        done
+    }
+
+    /// Reads a range to its end. After an error, `range` is what was not read.
+    fn read_rest(&mut self, range: &mut FileRange<'_>) -> Result<()> {
+        let until = range.offset + range.len;
+        while range.len > 0 {
+            self.page_cache.read(range.file, range.offset, until);
             self.make_room()?;
             let room = self.buffer.room();
-            let part = usize::try_from(len).map_or(room.len(), |len| len.min(room.len()));
-            let got = match file.read_at(&mut room[..part], offset) {
+            let part = usize::try_from(range.len).map_or(room.len(), |len| len.min(room.len()));
+            let got = match range.file.read_at(&mut room[..part], range.offset) {
                 Ok(got) => got,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Err(unreadable(path, offset, e)),
+                Err(e) => return Err(unreadable(range.path, range.offset, e)),
             };
             if got == 0 {
-                return Err(shrank(path, offset, len));
+                return Err(shrank(range.path, range.offset, range.len));
             }
             self.segments.data(&room[..got]);
             self.buffer.filled(got);
-            offset += got as u64;
-            len -= got as u64;
+            range.offset += got as u64;
+            range.len -= got as u64;
         }
-        self.page_cache.end(file, until);
         Ok(())
     }
 }

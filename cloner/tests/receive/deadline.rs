@@ -13,6 +13,8 @@ fn waiting_for(limit: Duration) -> (TargetBuilder, OffsetDateTime) {
     (TargetBuilder::new().set("DEADLINE", &deadline.format(&Rfc3339).unwrap()), deadline)
 }
 
+/// Until the deadline the target must be ready and have its sender, also on a busy machine.
+const START: Duration = Duration::seconds(3);
 const PASSED: &str = r#"{"deadlinePassed":true,"message":"Deadline Passed"}"#;
 
 fn assert_passed(message: &str) {
@@ -38,7 +40,7 @@ fn a_deadline_in_the_past_ends_the_target_immediately() {
 
 #[test]
 fn a_transfer_running_at_the_deadline_is_completed() {
-    let (builder, deadline) = waiting_for(Duration::seconds(1));
+    let (builder, deadline) = waiting_for(START);
     let target = builder.ready();
     let mut sender = target.sender();
     sender.send(&[head(IMAGE, ""), chunk(&frames(b"image"))].concat()).unwrap();
@@ -53,7 +55,7 @@ fn a_transfer_running_at_the_deadline_is_completed() {
 
 #[test]
 fn after_the_deadline_a_failed_transfer_is_not_retried() {
-    let (builder, deadline) = waiting_for(Duration::seconds(1));
+    let (builder, deadline) = waiting_for(START);
     let target = builder.ready();
     let mut sender = target.sender();
     sender.send(&[head(IMAGE, ""), chunk(&frames(b"image"))].concat()).unwrap();
@@ -68,7 +70,7 @@ fn after_the_deadline_a_failed_transfer_is_not_retried() {
 /// A sender admitted then would be cut off, or get 200 from a target that reports "no sender".
 #[test]
 fn a_sender_during_the_shutdown_is_refused() {
-    let (builder, deadline) = waiting_for(Duration::seconds(1));
+    let (builder, deadline) = waiting_for(START);
     let target = builder.ready();
     let mut late = target.sender();
     let _still_open = target.sender();

@@ -164,11 +164,11 @@ fn a_truncated_body_with_a_content_length_is_refused() {
 /// Slower in total than the silence that is allowed, but never silent for that long.
 #[test]
 fn a_slow_sender_does_not_time_out() {
-    let target = TargetBuilder::new().set("DECANT_IDLE_SECS", "2").ready();
+    let target = TargetBuilder::new().set("DECANT_IDLE_SECS", "5").ready();
     let request = CloneRequest::image();
     let whole = request.whole();
     let mut sender = target.sender();
-    for part in whole.chunks(whole.len().div_ceil(6)) {
+    for part in whole.chunks(whole.len().div_ceil(12)) {
         sender.send(part).unwrap();
         std::thread::sleep(Duration::from_millis(500));
     }

@@ -53,7 +53,7 @@ fn doctor_passes_a_complete_installation_and_names_what_another_lacks() {
         let found = checks(&report, about);
         assert!(!found.is_empty() && found.iter().all(|(state, _)| state == "ok"), "{about}: {report:#}");
     }
-    assert_eq!(checks(&report, "Lease")[0].1, format!("{} acts", installed.leader()));
+    assert_eq!(checks(&report, "Lease")[0].1, format!("{} is the leader", installed.leader()));
 
     // One definition is removed; the DataVolumes' own would take all DataVolumes with it.
     kubectl(&["delete", "crd", "storageprofiles.cdi.kubevirt.io"], None);
