@@ -6,27 +6,42 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use decant_test_support::disks::LoopDevice;
 use decant_test_support::trees::{Format, make_torture};
-use decant_test_support::{is_root, noise, until};
+use decant_test_support::{is_root, noise};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::command::{Outcome, Scratch, command, copy, names};
 
 const MIB: u64 = 1 << 20;
+/// How often a copy may end before it is interrupted.
+const TRIES: u32 = 5;
 const RESUMING: &str = "resuming: the target already has the first ";
 
-/// Starts a slow copy, and ends it by `signal` when `is_far` is true.
+/// Starts a slow copy, and ends it by `signal` when `is_far` is true. On a busy machine a copy may end before that; it is
+/// then removed and made again.
 fn interrupted(source: &Path, target: &Path, signal: Signal, is_far: impl Fn() -> bool) {
     let arguments = ["--force".as_ref(), "--limit=60MiB/s".as_ref(), source.as_os_str(), target.as_os_str()];
-    let mut child: Child = command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until("the copy gets far enough", || {
-        assert!(child.try_wait().unwrap().is_none(), "the copy has ended");
-        is_far()
-    });
-    kill_process(Pid::from_child(&child), signal).unwrap();
-    assert!(!child.wait().unwrap().success());
+    for _ in 0..TRIES {
+        let mut child: Child =
+            command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while child.try_wait().unwrap().is_none() && !is_far() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // This fails if it has ended.
+        let _ = kill_process(Pid::from_child(&child), signal);
+        if !child.wait().unwrap().success() {
+            return;
+        }
+        if target.is_dir() {
+            fs::remove_dir_all(target).unwrap();
+        } else if target.is_file() {
+            fs::remove_file(target).unwrap();
+        }
+    }
+    panic!("the copy always ends before the signal");
 }
 
 fn repeated(source: &Path, target: &Path) -> Outcome {
