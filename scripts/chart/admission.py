@@ -113,7 +113,7 @@ BAD_PODS = [
     (("metadata", "name"), None, "name of a clone's pod"),
     (("metadata", "labels", "app"), "web", "labels app"),
     (("metadata", "labels"), None, "labels app"),
-    (("metadata", "labels", "cdi.kubevirt.io"), "importer", "labels app"),
+    (("metadata", "labels", "decant.dev/role"), "importer", "labels app"),
     (("spec", "containers", "+"), {"name": "second", "image": "registry.example/cloner:1"}, "exactly one container"),
     (("spec", "initContainers"), [{"name": "first", "image": "registry.example/cloner:1"}], "exactly one container"),
     ((*C, "image"), "evil.example/image:1", "image"),

@@ -27,17 +27,19 @@ struct Named {
 }
 
 pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
-    let mut checks = vec![registrations(installation)];
-    checks.extend(cdi(installation));
+    let cdi = cdi(installation);
+    let mut checks = vec![registrations(installation, cdi.is_some())];
+    checks.extend(cdi);
     checks.push(classes(installation));
     checks.push(leftovers(installation));
     checks
 }
 
-fn registrations(installation: &Installation<'_>) -> Check {
+/// Beside CDI, the controller serves only CloneSources.
+fn registrations(installation: &Installation<'_>, has_cdi: bool) -> Check {
     let cluster = &installation.session.cluster;
     match list::<VolumePopulator>(cluster, Kind::VolumePopulator, &ListParams::default()) {
-        Ok((found, _)) => judge_registrations(&found),
+        Ok((found, _)) => judge_registrations(&found, has_cdi),
         Err(e) if e.is_not_found() => {
             Check::ok(REGISTRATIONS, "this cluster has no VolumePopulators, so none is needed")
         }
@@ -45,11 +47,13 @@ fn registrations(installation: &Installation<'_>) -> Check {
     }
 }
 
-fn judge_registrations(found: &[VolumePopulator]) -> Check {
+fn judge_registrations(found: &[VolumePopulator], has_cdi: bool) -> Check {
+    let is_ours = |kind: Kind| kind == Kind::CloneSource || !has_cdi;
     let competing: Vec<String> = found
         .iter()
         .filter_map(|other| {
-            Some(format!("VolumePopulator {} for {}", other.metadata.name, other.competes_for()?.name()))
+            let kind = other.competes_for().filter(|kind| is_ours(*kind))?;
+            Some(format!("VolumePopulator {} for {}", other.metadata.name, kind.name()))
         })
         .collect();
     if !competing.is_empty() {
@@ -60,10 +64,11 @@ fn judge_registrations(found: &[VolumePopulator]) -> Check {
         );
     }
     let is_missing = |name: &str| !found.iter().any(|populator| populator.metadata.name == name);
+    let ours = || REGISTERED.into_iter().filter(|(_, kind)| is_ours(*kind));
     let missing: Vec<&str> =
-        REGISTERED.into_iter().filter(|(name, _)| is_missing(name)).map(|(_, kind)| kind.name()).collect();
+        ours().filter(|(name, _)| is_missing(name)).map(|(_, kind)| kind.name()).collect();
     if missing.is_empty() {
-        let all = REGISTERED.map(|(_, kind)| kind.name());
+        let all: Vec<&str> = ours().map(|(_, kind)| kind.name()).collect();
         return Check::ok(REGISTRATIONS, all.join(", "));
     }
     Check::fail(
@@ -78,10 +83,11 @@ fn cdi(installation: &Installation<'_>) -> Option<Check> {
     let params = ListParams { fields: format!("metadata.name={CDI}"), ..ListParams::default() };
     match list::<Named>(&installation.session.cluster, Kind::Deployment, &params) {
         Ok((found, _)) => found.first().map(|deployment| {
-            Check::fail(
+            // A controller without --beside-cdi does not start there, which the check of the Lease reports.
+            Check::note(
                 format!("Deployment {}", deployment.metadata.key()),
-                "CDI's controller serves DataVolumes and VolumeCloneSources too",
-                "remove CDI: docs/migrate-from-cdi.md",
+                "CDI's controller serves DataVolumes and VolumeCloneSources: run Decant's with --beside-cdi, or remove CDI \
+                 (docs/migrate-from-cdi.md)",
             )
         }),
         // The check of the controller's Deployment reports missing rights.
@@ -161,10 +167,13 @@ mod tests {
     fn a_second_populator_for_the_same_kind_and_a_missing_registration_are_failures() {
         let mut ours: Vec<VolumePopulator> =
             REGISTERED.iter().map(|(name, kind)| populator(name, *kind)).collect();
-        assert_eq!(judge_registrations(&ours).state, State::Ok);
-        assert_eq!(judge_registrations(&ours[..1]).state, State::Fail);
+        assert_eq!(judge_registrations(&ours, false).state, State::Ok);
+        assert_eq!(judge_registrations(&ours[..1], false).state, State::Fail);
         ours.push(populator("cdi", Kind::VolumeCloneSource));
-        let check = judge_registrations(&ours);
+        // Beside CDI, only CloneSources are served.
+        assert_eq!(judge_registrations(&ours, true).state, State::Ok);
+        assert_eq!(judge_registrations(&ours[1..], true).state, State::Fail);
+        let check = judge_registrations(&ours, false);
         assert!(check.found.contains("VolumePopulator cdi for VolumeCloneSource"), "{check:?}");
         assert_eq!(check.state, State::Fail);
     }

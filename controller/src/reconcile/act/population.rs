@@ -17,7 +17,7 @@ use crate::pods::claim;
 use crate::reconcile::act::{Executor, created, impossible, members};
 use crate::reconcile::observed::{Observed, Population};
 use crate::reconcile::outcome::CloneOutcome;
-use crate::reconcile::population::prime::{self, Purpose};
+use crate::reconcile::population::prime::{self, PrimePurpose};
 use crate::reconcile::population::record::{PopulatedVolume, prime_annotation};
 use crate::reconcile::rules::populated::{RETAIN, removable_prime};
 
@@ -83,7 +83,7 @@ impl Executor {
         else {
             return Ok(());
         };
-        let purpose = Purpose { target, source, settings: &population.settings };
+        let purpose = PrimePurpose { target, source, settings: &population.settings };
         let kind = target.populator().map_or(PopulatorKind::CloneSource, |populator| populator.kind);
         let object = prime::object(&purpose, kind);
         let Some(object) = created(self.cluster.create(Kind::PersistentVolumeClaim, &object))? else {
@@ -178,13 +178,15 @@ impl Executor {
 
     pub(super) fn restore_policy(&self, seen: &Observed) -> Result<(), ApiError> {
         self.patch_volume(seen, |volume, _| {
-            let mut patch = json!({ "metadata": { "annotations": { RECLAIM_POLICY: null } } });
-            // Another text was not written by this controller; then the volume stays as it is.
-            let earlier = volume.metadata.annotation(RECLAIM_POLICY).filter(|text| POLICIES.contains(text));
-            if let Some(policy) = earlier {
-                patch["spec"] = json!({ "persistentVolumeReclaimPolicy": policy });
+            let annotations = json!({ RECLAIM_POLICY: null });
+            match volume.metadata.annotation(RECLAIM_POLICY).filter(|text| POLICIES.contains(text)) {
+                Some(policy) => json!({
+                    "metadata": { "annotations": annotations },
+                    "spec": { "persistentVolumeReclaimPolicy": policy },
+                }),
+                // Another text was not written by this controller; then the volume stays as it is.
+                None => json!({ "metadata": { "annotations": annotations } }),
             }
-            patch
         })
     }
 
@@ -195,8 +197,14 @@ impl Executor {
     ) -> Result<(), ApiError> {
         let Some(Population { volume: Some(volume), .. }) = &seen.population else { return Ok(()) };
         let Some(target) = &seen.target else { return Ok(()) };
-        let mut patch = patch(volume, target);
-        patch["metadata"]["resourceVersion"] = volume.metadata.resource_version.as_str().into();
+        let mut patch = members(patch(volume, target));
+        let metadata = patch.entry("metadata").or_insert_with(|| json!({}));
+        if let Some(metadata) = metadata.as_object_mut() {
+            // It fails if the volume has changed since it was read.
+            let version = volume.metadata.resource_version.as_str();
+            metadata.insert("resourceVersion".to_owned(), version.into());
+        }
+        let patch = Value::Object(patch);
         let key = Key::new("", &volume.metadata.name);
         self.cluster.patch(Kind::PersistentVolume, &key, Part::Whole, &patch).map(drop)
     }

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::json;
-
 use crate::api::cluster::ApiError;
 use crate::objects;
 use crate::objects::annotations::{CREATED_FOR, OWNED_BY_DATA_VOLUME, USE_POPULATOR};
@@ -20,7 +18,7 @@ use crate::reconcile::observed::{Flow, Observed, Origin, PopulatedClaim, Populat
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check;
 use crate::reconcile::population::prime;
-use crate::reconcile::population::prime::Purpose;
+use crate::reconcile::population::prime::PrimePurpose;
 use crate::reconcile::population::record::{PopulatedVolume, records_prime};
 use crate::reconcile::rules::populated::is_complete;
 
@@ -282,7 +280,7 @@ impl Observer {
         seen.origin = found.origin;
         let nowhere = Key::new(&claim.metadata.namespace, "");
         let source = seen.source_key().unwrap_or(&nowhere);
-        let purpose = Purpose { target: &populated.claim, source, settings: &found.settings };
+        let purpose = PrimePurpose { target: &populated.claim, source, settings: &found.settings };
         seen.target = Some(Arc::new(prime::view(claim, Some(purpose), has_outcome)));
     }
 
@@ -320,10 +318,7 @@ impl Observer {
         if let Some(known) = self.drivers.keeps_data_sources() {
             return Ok(known);
         }
-        let source = Key::new(&dv.metadata.namespace, "probe");
-        let mut object = claim::populated_claim(dv, &source, spec, &self.policy);
-        object["metadata"]["name"] = format!("decant-probe-{}", dv.metadata.uid).into();
-        object["metadata"]["ownerReferences"] = json!([]);
+        let object = claim::populated_claim(dv, &dv.metadata.key(), spec, &self.policy);
         let kept = match self.cluster.dry_run(Kind::PersistentVolumeClaim, &object) {
             Ok(answer) => objects::decode::<Claim>(answer).is_ok_and(|claim| claim.populator().is_some()),
             // A quota or a policy refuses the claim; its creation will show that.
