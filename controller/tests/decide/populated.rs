@@ -105,10 +105,14 @@ fn what_is_wrong_with_the_data_source_is_reported_on_the_claim() {
         (Origin::Withheld("Nothing allows that".to_owned()), "CloneNotAllowed"),
         (Origin::NotOurs("VolumeSnapshot".to_owned()), "SourceNotSupported"),
     ] {
-        let seen = Observed { origin, source: None, permission: None, ..unbound(Population::default()) };
+        let mut seen = Observed { origin, source: None, permission: None, ..unbound(Population::default()) };
+        // The controller that created the claim of a DataVolume with such a source reports it.
+        let is_of_another = matches!(seen.origin, Origin::NotOurs(_));
+        seen.data_volume = seen.data_volume.filter(|_| !is_of_another);
+        let phase = if is_of_another { "" } else { "Pending" };
         let decision = decided(&seen);
         assert!(warns(&decision, reason), "{reason}: {:?}", decision.claim_events);
-        assert_eq!(phases(&decision), ("Pending".to_owned(), "Error".to_owned()), "{reason}");
+        assert_eq!(phases(&decision), (phase.to_owned(), "Error".to_owned()), "{reason}");
         assert!(!decision.actions.contains(&Action::MakePrime), "{reason}");
     }
 }
@@ -396,7 +400,8 @@ fn a_population_is_complete_only_with_its_sealed_record() {
     assert!(decided(&complete).actions.contains(&Action::HoldPopulation(false)));
     let tidy = with_target(complete, |claim| claim.metadata.finalizers.clear());
     assert_eq!(step(&tidy), Step::Done);
-    assert!(decided(&tidy).actions.is_empty(), "{:?}", decided(&tidy).actions);
+    let digest = |action: &Action| matches!(action, Action::Tell(_));
+    assert!(decided(&tidy).actions.iter().all(digest), "{:?}", decided(&tidy).actions);
 }
 
 #[test]
