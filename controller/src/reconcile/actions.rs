@@ -194,7 +194,9 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
     }
     // CDI's tools read the state of the pods from the claim.
     if let Some(claim) = seen.target.as_ref().filter(|claim| !claim.metadata.is_deleting())
-        && !matches!(step, Step::Nothing | Step::Done | Step::Adopted | Step::Taken | Step::NotOurs(_))
+        && !matches!(step, Step::Nothing | Step::Done | Step::Adopted | Step::Taken)
+        // A claim without a DataVolume has no other place to report that.
+        && (!matches!(step, Step::NotOurs(_)) || seen.data_volume.is_none())
         && !matches!(step, Step::AwaitVolume | Step::KeepVolume | Step::ExpectVolume)
         && seen.target_is_ours()
     {

@@ -573,8 +573,17 @@ impl Cluster for Kubernetes {
 
     fn list(&self, kind: Kind, params: &ListParams) -> Result<ListPage, ApiError> {
         self.call(&format!("list {}", kind.name()), |state| {
+            let selects = |object: &Value, selector: &str| {
+                let (field, value) = selector.split_once('=').unwrap();
+                text(object, &format!("/{}", field.replace('.', "/"))) == value
+            };
             let is_asked = |object: &Value| {
                 params.namespace.as_ref().is_none_or(|name| text(object, "/metadata/namespace") == name)
+                    && params
+                        .fields
+                        .split(',')
+                        .filter(|text| !text.is_empty())
+                        .all(|text| selects(object, text))
             };
             let items = state.all(kind).into_iter().filter(is_asked).map(Object::from).collect();
             Ok(ListPage { items, ..ListPage::default() })

@@ -340,7 +340,7 @@ fn a_source_that_changes_during_the_clone_gives_no_access_and_no_wrong_digest() 
             let digest = claim["metadata"]["annotations"]["decant.dev/digest"].as_str().unwrap();
             match content {
                 Some(Content::Whole(data)) if data == DATA => {
-                    assert_eq!(digest, "decant1:7:dataofgolden", "{what}")
+                    assert_eq!(digest, "decant1:7:dataofgolden", "{what}");
                 }
                 Some(Content::Whole(data)) => {
                     assert_eq!((data.as_str(), digest), ("other", "decant1:7:other"), "{what}");

@@ -132,7 +132,7 @@ fn a_target_that_is_deleted_after_any_call_leaves_nothing() {
 fn a_controller_that_ends_while_a_target_goes_leaves_nothing() {
     for_each_call(Calls::Writes, |scenario, call| {
         // The deletion itself needs few calls.
-        for kill in [call, call + 1, call + 2, call + 4] {
+        for kill in [call, call + 1, call + 3] {
             let mut world = scenario.world();
             world.kubernetes.after_call(call, move |state| scenario.withdraw_in(state));
             world.kubernetes.fail_at(kill, Fault::Kills);
