@@ -53,7 +53,7 @@ pub(crate) struct ApiRelay {
     proxy: Child,
     address: SocketAddr,
     shared: Arc<Shared>,
-    kills: Receiver<Kill>,
+    kills: Mutex<Receiver<Kill>>,
 }
 
 struct Shared {
@@ -102,7 +102,7 @@ impl ApiRelay {
                 std::thread::spawn(move || shared.serve(&connection));
             }
         });
-        Self { proxy, address, shared, kills }
+        Self { proxy, address, shared, kills: Mutex::new(kills) }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -121,7 +121,7 @@ impl ApiRelay {
 
     /// Waits for the next kill.
     pub(crate) fn next_kill(&self, limit: Duration) -> Option<Kill> {
-        self.kills.recv_timeout(limit).ok()
+        lock(&self.kills).recv_timeout(limit).ok()
     }
 }
 
