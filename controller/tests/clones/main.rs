@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod alone;
+mod beside;
 mod breaks;
 mod certificates;
 mod content;
