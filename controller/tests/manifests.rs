@@ -245,6 +245,54 @@ fn in_single_namespace_mode_the_controller_has_rights_only_there() {
     }
 }
 
+/// Names of what the patches of `beside-cdi` remove from the base, by kind.
+fn removed_beside_cdi() -> BTreeSet<(String, String)> {
+    let patches = objects("beside-cdi/kustomization.yaml")[0]["patches"].clone();
+    let inline = patches.as_array().unwrap().iter().filter_map(|item| item["patch"].as_str());
+    inline
+        .map(|text| {
+            let patch: Value = serde_saphyr::from_str(text).unwrap();
+            assert_eq!(patch["$patch"], "delete");
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            (text(&patch["kind"]), text(&patch["metadata"]["name"]))
+        })
+        .collect()
+}
+
+#[test]
+fn beside_cdi_no_object_has_the_name_of_one_of_cdi() {
+    let removed = removed_beside_cdi();
+    let base = objects("base/kustomization.yaml")[0]["resources"].clone();
+    for file in base.as_array().unwrap() {
+        for object in objects(&format!("base/{}", file.as_str().unwrap())) {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
+            let is_of_cdi = name.contains("cdi");
+            assert_eq!(removed.contains(&(kind.clone(), name.clone())), is_of_cdi, "{kind} {name}");
+        }
+    }
+    for object in objects("beside-cdi/roles.yaml") {
+        assert!(object["metadata"]["name"].as_str().unwrap().starts_with("decant-"), "{object}");
+    }
+}
+
+#[test]
+fn beside_cdi_the_controller_has_no_right_to_objects_of_cdi() {
+    let everywhere = rights("base/rbac.yaml", "ClusterRole");
+    for file in ["beside-cdi/controller-role.yaml", "beside-cdi/cluster-role.yaml"] {
+        let [role] = <[Value; 1]>::try_from(objects(file)).unwrap();
+        object("base/rbac.yaml", "ClusterRole", role["metadata"]["name"].as_str().unwrap());
+        for rule in role["rules"].as_array().unwrap() {
+            assert!(!rule["apiGroups"].as_array().unwrap().contains(&json!("cdi.kubevirt.io")), "{rule}");
+        }
+        let more: Vec<String> = rights(file, "ClusterRole").difference(&everywhere).cloned().collect();
+        assert!(more.is_empty(), "{file} grants more than the base: {more:?}");
+    }
+    let wanted = ["get leases cdi-controller-leader-election-helper"];
+    let leases: Vec<&String> = everywhere.iter().filter(|right| right.contains(" leases ")).collect();
+    assert_eq!(leases, wanted, "of CDI it reads only the Lease");
+}
+
 /// The expressions are evaluated by an implementation of CEL that `scripts/test.sh setup` installs.
 #[test]
 fn the_admission_policies_accept_only_what_the_controller_creates() {

@@ -4,6 +4,7 @@
 
 mod alone;
 mod api_relay;
+mod beside;
 mod breaks;
 mod certificates;
 mod content;

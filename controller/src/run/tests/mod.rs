@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
+mod beside;
 mod refusals;
 mod sidecars;
 
@@ -170,9 +171,13 @@ fn size() -> Value {
 
 impl Bench {
     fn new() -> Self {
+        Self::with_scope(Scope::All)
+    }
+
+    fn with_scope(scope: Scope) -> Self {
         let kept = Arc::new(Kept::default());
         let cluster: Arc<dyn Cluster> = kept.clone();
-        let policy = Policy::default();
+        let policy = Policy { scope, ..Policy::default() };
         let now = OffsetDateTime::now_utc();
         let pki = Arc::new(Pki::open(&*cluster, OWN, now).unwrap());
         let keys = Arc::new(TokenKey::new(&[9; 32]));
@@ -218,6 +223,9 @@ impl Bench {
         }
         for ((kind, _), object) in &*self.cluster.objects() {
             match kind {
+                // Nothing watches them.
+                Kind::DataVolume | Kind::DataSource if self.reconciler.policy.scope != Scope::All => {}
+                Kind::CloneSource => drop(stores.clone_sources.put(decode(object.clone()).unwrap())),
                 Kind::DataVolume => drop(stores.data_volumes.put(decode(object.clone()).unwrap())),
                 Kind::DataSource => drop(stores.data_sources.put(decode(object.clone()).unwrap())),
                 Kind::PersistentVolumeClaim => drop(stores.claims.put(decode(object.clone()).unwrap())),
