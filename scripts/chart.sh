@@ -46,6 +46,7 @@ helm package --destination "$work" controller/deploy/chart >/dev/null
 chart=$(echo "$work"/decant-*.tgz)
 render() { helm template decant "$chart" --namespace decant-system "$@"; }
 
+crds=(--include-crds)
 # same DIRECTORY VALUES...: the chart with these values renders the same as kustomize for the directories.
 same() {
     local directory
@@ -53,7 +54,7 @@ same() {
         echo ---
         kubectl kustomize "controller/deploy$directory" 2>/dev/null
     done >"$work/kustomize.yaml"
-    render --include-crds "${@:2}" >"$work/helm.yaml"
+    render "${crds[@]}" "${@:2}" >"$work/helm.yaml"
     "$python" scripts/chart/compare.py same "$work/kustomize.yaml" "$work/helm.yaml"
 }
 same "/"
@@ -64,6 +65,11 @@ same "/ /admission" --set admissionPolicy.enabled=true
 ok "with admissionPolicy.enabled it also renders controller/deploy/admission"
 same "/namespaced" --set namespaced=true,settings.watchNamespace=team
 ok "with namespaced it renders the same as controller/deploy/namespaced"
+crds=()
+same "/beside-cdi" --set settings.besideCdi=true
+! grep -E '^ *name: .*cdi\.kubevirt\.io' "$work/helm.yaml" || die "beside CDI the chart renders an object of CDI"
+ok "with settings.besideCdi it renders the same as controller/deploy/beside-cdi, without an object of CDI"
+crds=(--include-crds)
 same "/ /monitoring" --set monitoring.podMonitors=true,monitoring.rules=true,monitoring.dashboard=true
 ok "with all values of monitoring it also renders controller/deploy/monitoring"
 
@@ -101,6 +107,7 @@ refused controller.replicas=0 /controller/replicas
 refused webhook.on=true "'on'"
 refused namespaced=true settings.watchNamespace
 refused namespaced=true,settings.watchNamespace=team,webhook.enabled=true "exclude each other"
+refused settings.besideCdi=true,webhook.enabled=true /webhook/enabled
 refused networkPolicies.cloneNamespaces=team /networkPolicies/cloneNamespaces
 ok "wrong values are refused, and the error names the value"
 

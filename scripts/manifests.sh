@@ -42,7 +42,7 @@ renders() {
 }
 # Directories that do not include base/: kubectl before 1.21 does not support the field that includes it.
 alone=(. base admission clone-policies monitoring)
-renders "$newest" "${alone[@]}" webhook namespaced
+renders "$newest" "${alone[@]}" webhook namespaced beside-cdi
 kubectls=("$newest")
 if [[ -x $oldest ]]; then
     renders "$oldest" "${alone[@]}"
@@ -62,3 +62,5 @@ for kubectl in "${kubectls[@]}"; do
     twice "$kubectl" controller/deploy
 done
 twice "$newest" controller/deploy/webhook
+# It does not remove what the others added, so it only replaces rules and settings here.
+twice "$newest" controller/deploy/beside-cdi

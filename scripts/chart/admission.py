@@ -114,6 +114,8 @@ BAD_PODS = [
     (("metadata", "labels", "app"), "web", "labels app"),
     (("metadata", "labels"), None, "labels app"),
     (("metadata", "labels", "cdi.kubevirt.io"), "importer", "labels app"),
+    (("metadata", "labels", "decant.dev/role"), "importer", "labels app"),
+    (("metadata", "labels", "decant.dev/role"), None, "labels app"),
     (("spec", "containers", "+"), {"name": "second", "image": "registry.example/cloner:1"}, "exactly one container"),
     (("spec", "initContainers"), [{"name": "first", "image": "registry.example/cloner:1"}], "exactly one container"),
     ((*C, "image"), "evil.example/image:1", "image"),
@@ -187,6 +189,9 @@ def main(policies, directory):
         accepts(gate, "pods", pod)
         accepts(gate, "pods", None, pod)
         accepts(gate, "pods", changed(pod, (*C, "image"), "any"), user="system:serviceaccount:team:other")
+        accepts(gate, "pods", changed(pod, ("metadata", "labels", "cdi.kubevirt.io"), None))
+        if pod["metadata"]["name"].startswith("cdi-upload-"):
+            accepts(gate, "pods", renamed(pod, "decant-target-u"))
         for path, value, text in BAD_PODS:
             refuses(gate, text, "pods", changed(pod, path, value))
         refuses(gate, "image", "pods", pod, image="registry.example/cloner:2")
@@ -226,13 +231,23 @@ def main(policies, directory):
     populations(gate)
 
 
+def renamed(pod, name):
+    """The pod with another name, which the names of its Secrets begin with."""
+    return json.loads(json.dumps(pod).replace(pod["metadata"]["name"], name))
+
+
 def populations(gate):
     """PVCs that are filled through a temporary PVC, whose volume they get."""
+    for prefix in ("tmp-pvc-", "decant-prime-"):
+        populations_through(gate, prefix)
+
+
+def populations_through(gate, prefix):
     claims, volumes, sources = "persistentvolumeclaims", "persistentvolumes", "volumeclonesources"
     prime = {
         "metadata": {
             "namespace": "golden",
-            "name": "tmp-pvc-u",
+            "name": prefix + "u",
             "labels": {"cdi.kubevirt.io/OwnedByUID": "u"},
             "annotations": {"decant.dev/populates": "team/copy"},
         },
@@ -241,7 +256,7 @@ def populations(gate):
     accepts(gate, claims, prime)
     accepts(gate, claims, None, prime)
     for path, value in [
-        (("metadata", "name"), "tmp-pvc-v"),
+        (("metadata", "name"), prefix + "v"),
         (("metadata", "name"), "copy"),
         (("metadata", "labels"), None),
         (("metadata", "annotations"), None),
@@ -251,7 +266,7 @@ def populations(gate):
     for field, value in [("volumeName", "another"), ("dataSource", {"kind": "PersistentVolumeClaim", "name": "x"}), ("selector", {})]:
         refuses(gate, "must belong", claims, changed(prime, ("spec", field), value))
 
-    holder = {"namespace": "golden", "name": "tmp-pvc-u", "uid": "p"}
+    holder = {"namespace": "golden", "name": prefix + "u", "uid": "p"}
     target = {"namespace": "team", "name": "copy", "uid": "u"}
     bound = {"metadata": {"name": "pv"}, "spec": {"claimRef": holder, "persistentVolumeReclaimPolicy": "Delete"}}
     kept = changed(bound, ("metadata", "annotations"), {"decant.dev/reclaim-policy": "Delete"})

@@ -25,8 +25,11 @@ def without_hashes(value):
     return json.loads(re.sub(r"decant-controller-[a-z0-9]{10}(?=\")", "decant-controller", text))
 
 
-def without_sum(item):
-    """Without the annotation that only the chart has: the hash of the settings."""
+def without_additions(item):
+    """Without the annotations that only the chart has: the hash of the settings, and what keeps a definition."""
+    if item["kind"] == "CustomResourceDefinition":
+        annotations = item["metadata"].pop("annotations", {})
+        assert annotations in ({}, {"helm.sh/resource-policy": "keep"}), annotations
     if item["kind"] == "Deployment":
         annotations = item["spec"]["template"]["metadata"].pop("annotations")
         assert list(annotations) == ["checksum/settings"], annotations
@@ -37,7 +40,7 @@ def same(kustomize, helm):
     wanted = {(kind, space, without_hashes(name)): without_hashes(o) for (kind, space, name), o in objects(kustomize).items()}
     # Helm creates the namespace, if asked to, before it renders a chart.
     wanted.pop(("Namespace", "", "decant-system"), None)
-    made = {key: without_sum(item) for key, item in objects(helm).items()}
+    made = {key: without_additions(item) for key, item in objects(helm).items()}
     assert len(made) > 10, f"the chart renders too few objects: {list(made)}"
     assert made.keys() == wanted.keys(), f"only one of the two renders {sorted(made.keys() ^ wanted.keys())}"
     for key, item in made.items():

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::args::CleanupArgs;
+use crate::beside_cdi;
 use crate::ending::{Ending, Failure};
 use crate::output::{plain, print, print_error, print_line, table};
 use crate::populations::{self, LeftPrime};
@@ -14,11 +15,12 @@ use crate::session::{Session, list};
 use decant_controller::api::cluster::{ApiError, Cluster, ListParams, Part};
 use decant_controller::objects;
 use decant_controller::objects::annotations::{
-    APP, APP_VALUE, CLONE_OF, CLONE_REQUEST, CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER, OWNER_REF,
-    RECLAIM_POLICY,
+    APP, APP_VALUE, CLONE_OF, CLONE_REQUEST, CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER, DIGEST,
+    OWNER_REF, RECLAIM_POLICY, TOTAL_BYTES,
 };
 use decant_controller::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid, names};
-use decant_controller::pods::role::Role;
+use decant_controller::pods::role::{Role, is_ours};
+use decant_controller::pods::secret;
 use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
 use decant_controller::watch::unreadable::ObjectIdentity;
 
@@ -167,7 +169,8 @@ pub(super) fn find(session: &Session, all_namespaces: bool, finished: bool) -> R
     let mut claims = Claims { session, known: HashMap::new() };
     let mut found = Found::default();
     let pods: Vec<Pod> = session.list(Kind::Pod, &ours)?;
-    for pod in &pods {
+    // CDI's pods have the same label.
+    for pod in pods.iter().filter(|pod| is_ours(&pod.metadata)) {
         match claims.why_left(pod) {
             Ok(why) => found.leftovers.extend(why.map(|why| Leftover::new(Kind::Pod, &pod.metadata, why))),
             Err(e) if e.code == 403 => found.not_looked_at.push(format!("pod {}: {e}", pod.metadata.key())),
@@ -181,14 +184,37 @@ pub(super) fn find(session: &Session, all_namespaces: bool, finished: bool) -> R
     }
     find_populations(session, all_namespaces, &mut found)?;
     if finished {
-        for dv in session.list::<DataVolume>(Kind::DataVolume, &scope)? {
-            if is_finished(&dv) && claims.is_marked(&dv)? {
-                let why = "it succeeded; its PVC is kept";
-                found.leftovers.push(Leftover::new(Kind::DataVolume, &dv.metadata, why));
-            }
-        }
+        find_finished(session, &scope, &mut claims, &mut found)?;
     }
     Ok(found)
+}
+
+/// Finds the DataVolumes that succeeded. Where CDI serves them, none is a leftover; where that is not known, only those
+/// that Decant has written to are.
+fn find_finished(
+    session: &Session,
+    scope: &ListParams,
+    claims: &mut Claims<'_>,
+    found: &mut Found,
+) -> Result<(), Failure> {
+    let is_beside_cdi = beside_cdi::known(session);
+    if is_beside_cdi == Some(true) {
+        found.not_looked_at.push("DataVolumes: they are CDI's".to_owned());
+        return Ok(());
+    }
+    for dv in session.list::<DataVolume>(Kind::DataVolume, scope)? {
+        let is_known = is_beside_cdi == Some(false) || is_written_by_decant(&dv);
+        if is_known && is_finished(&dv) && claims.is_marked(&dv)? {
+            let why = "it succeeded; its PVC is kept";
+            found.leftovers.push(Leftover::new(Kind::DataVolume, &dv.metadata, why));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the controller wrote the amounts of a clone to `dv`, as it does for every clone that it completes.
+fn is_written_by_decant(dv: &DataVolume) -> bool {
+    [TOTAL_BYTES, DIGEST].iter().any(|name| dv.metadata.annotation(name).is_some())
 }
 
 /// Finds what clones into PVCs left that are filled before they are bound. A volume belongs to the namespace of the PVC
@@ -263,7 +289,7 @@ impl Claims<'_> {
 }
 
 /// The PVC that the pod's metadata names. The plugin cannot verify seals, but its users see the list first and delete
-/// only what they have the right to delete. Pods of earlier versions and of CDI have no seal.
+/// only what they have the right to delete.
 fn claim_of(pod: &Meta) -> Option<Key> {
     if let Some(claim) = pod.annotation(OWNER_REF) {
         return claim.parse().ok();
@@ -283,20 +309,27 @@ fn why_left(pod: &Pod, key: &Key, claim: Option<&Claim>) -> Option<String> {
     is_done.then(|| format!("it was kept after the clone into {key} ended"))
 }
 
+/// What is read of a Secret.
 #[derive(Deserialize)]
 struct Bare {
     metadata: Meta,
+    #[serde(rename = "type", default)]
+    kind: String,
+}
+
+impl Bare {
+    /// CDI's Secrets have the same annotations, but another type.
+    fn is_ours(&self) -> bool {
+        let has = |name| self.metadata.annotation(name).is_some();
+        self.kind == secret::TYPE && (has(CREATED_BY_CONTROLLER) || has(CREATED_BY_UPLOAD_CONTROLLER))
+    }
 }
 
 /// Secrets of pods that are gone. Kubernetes deletes those of other pods together with the pod.
 fn secrets(session: &Session, ours: &ListParams, pods: &[Pod]) -> Result<Vec<Leftover>, ApiError> {
     let (secrets, _) = list::<Bare>(&session.cluster, Kind::Secret, ours)?;
-    let made_here = |meta: &Meta| {
-        meta.annotation(CREATED_BY_CONTROLLER).is_some()
-            || meta.annotation(CREATED_BY_UPLOAD_CONTROLLER).is_some()
-    };
     let mut left = Vec::new();
-    for Bare { metadata: meta } in secrets.iter().filter(|secret| made_here(&secret.metadata)) {
+    for Bare { metadata: meta, .. } in secrets.iter().filter(|secret| secret.is_ours()) {
         let Some(owner) = meta.controller().filter(|owner| owner.kind == "Pod") else { continue };
         if meta.is_deleting() || pods.iter().any(|pod| pod.metadata.uid == owner.uid) {
             continue;
@@ -318,11 +351,11 @@ fn secrets(session: &Session, ours: &ListParams, pods: &[Pod]) -> Result<Vec<Lef
 #[cfg(test)]
 mod tests {
     use super::*;
-    use decant_controller::objects::annotations::{COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET};
+    use decant_controller::objects::annotations::{COMPONENT, COMPONENT_SOURCE, ROLE};
     use serde_json::Value;
 
-    fn pod(component: &str, name: &str, phase: &str) -> Pod {
-        let labels = json!({ COMPONENT: component });
+    fn pod(role: &str, name: &str, phase: &str) -> Pod {
+        let labels = json!({ ROLE: role });
         serde_json::from_value(
             json!({ "metadata": { "name": name, "labels": labels }, "status": { "phase": phase } }),
         )
@@ -340,20 +373,32 @@ mod tests {
     #[test]
     fn pods_of_a_running_clone_are_not_leftovers() {
         let running = claim(&json!({}));
-        assert!(!left(&pod(COMPONENT_SOURCE, "u-source-pod", "Running"), Some(&running)));
-        assert!(!left(&pod(COMPONENT_TARGET, "cdi-upload-copy", "Failed"), Some(&running)));
+        assert!(!left(&pod("source", "u-source-pod", "Running"), Some(&running)));
+        assert!(!left(&pod("target", "cdi-upload-copy", "Failed"), Some(&running)));
         // The clone is complete, but the source is still writing its termination message.
         let done = claim(&json!({ CLONE_OF: "true" }));
-        assert!(!left(&pod(COMPONENT_SOURCE, "u-source-pod", "Running"), Some(&done)));
+        assert!(!left(&pod("source", "u-source-pod", "Running"), Some(&done)));
         assert!(!left(&pod("virt-launcher", "vm", "Succeeded"), None));
     }
 
     #[test]
     fn kept_pods_and_pods_of_deleted_claims_are_leftovers() {
         let done = claim(&json!({ CLONE_OF: "true" }));
-        assert!(left(&pod(COMPONENT_TARGET, "cdi-upload-copy", "Succeeded"), Some(&done)));
-        assert!(left(&pod(COMPONENT_SOURCE, "u-source-pod", "Running"), None));
-        assert!(left(&pod(COMPONENT_SOURCE, "other-source-pod", "Running"), Some(&claim(&json!({})))));
+        assert!(left(&pod("target", "cdi-upload-copy", "Succeeded"), Some(&done)));
+        assert!(left(&pod("source", "u-source-pod", "Running"), None));
+        assert!(left(&pod("source", "other-source-pod", "Running"), Some(&claim(&json!({})))));
+    }
+
+    #[test]
+    fn pods_and_secrets_of_cdi_are_not_ours() {
+        let meta = |labels: Value| -> Meta { serde_json::from_value(json!({ "labels": labels })).unwrap() };
+        assert!(!is_ours(&meta(json!({ APP: APP_VALUE, COMPONENT: COMPONENT_SOURCE }))));
+        assert!(is_ours(&meta(json!({ APP: APP_VALUE, ROLE: "source" }))));
+        let is_our_secret = |kind: &str| {
+            let metadata = json!({ "annotations": { CREATED_BY_CONTROLLER: "yes" } });
+            serde_json::from_value::<Bare>(json!({ "metadata": metadata, "type": kind })).unwrap().is_ours()
+        };
+        assert!(is_our_secret("decant.dev/keys") && !is_our_secret("Opaque"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use crate::args::Output;
+use crate::beside_cdi;
 use crate::ending::{Ending, Failure, lacks_kind};
 use crate::output::{plain, print_error, print_line, print_next};
 use crate::screen::{Line, Screen, progress};
@@ -39,7 +40,11 @@ pub(super) struct CloneWatch<'s> {
 impl<'s> CloneWatch<'s> {
     /// All clones that `params` selects. PVCs that the user may not list are left out.
     pub(super) fn new(session: &'s Session, params: &ListParams) -> Result<Self, Failure> {
-        let data_volumes = Some(KindWatch::new(session, params.clone())?);
+        // Beside CDI, DataVolumes are CDI's.
+        let data_volumes = match beside_cdi::known(session) {
+            Some(true) => None,
+            _ => Some(KindWatch::new(session, params.clone())?),
+        };
         let claims = match KindWatch::new(session, params.clone()) {
             Ok(claims) => Some(claims),
             Err(e) if e.is_forbidden() => None,

@@ -8,6 +8,7 @@
 
 mod args;
 mod as_claim;
+mod beside_cdi;
 mod cleanup;
 mod clone;
 mod doctor;

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::args::StatusArgs;
+use crate::beside_cdi;
 use crate::ending::{Ending, Failure, lacks_kind};
 use crate::follow::{CloneWatch, FollowOptions, FollowedClone, follow_to_end, not_a_clone, phase};
 use crate::output::{is_colourful, plain, print, print_error, print_line, print_next, table};
@@ -60,7 +61,11 @@ pub(super) fn run(session: &Session, args: &StatusArgs) -> Result<Ending, Failur
         }
         (None, false) => {
             let scope = session.scope(args.all_namespaces);
-            let all: Vec<DataVolume> = session.list(Kind::DataVolume, &scope)?;
+            // Beside CDI, DataVolumes are CDI's.
+            let all: Vec<DataVolume> = match beside_cdi::known(session) {
+                Some(true) => Vec::new(),
+                _ => session.list(Kind::DataVolume, &scope)?,
+            };
             let mut picked = pick_with_claims(&all, &claims(session, &scope)?, OPEN_MAX, args.recent.into());
             let errors = status_errors(session, &scope, &all);
             for seen in picked.open.iter_mut().chain(&mut picked.recent) {
@@ -94,6 +99,10 @@ fn named(session: &Session, name: &str) -> Result<NamedClone, Failure> {
     let claim =
         |name: &str| session.cluster.get(Kind::PersistentVolumeClaim, &Key::new(&session.namespace, name));
     if let Some(name) = name.strip_prefix(CLAIM_PREFIX) {
+        let claim = objects::decode(claim(name)?).map_err(|e| unreadable("PVC", &e))?;
+        return Ok(NamedClone::Claim(Box::new(claim)));
+    }
+    if beside_cdi::known(session) == Some(true) {
         let claim = objects::decode(claim(name)?).map_err(|e| unreadable("PVC", &e))?;
         return Ok(NamedClone::Claim(Box::new(claim)));
     }

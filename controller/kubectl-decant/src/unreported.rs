@@ -85,11 +85,10 @@ pub(super) fn errors_without_data_volume(
     session: &Session,
     scope: &ListParams,
     all: &[DataVolume],
+    claims: &[Claim],
     pods: &[Pod],
 ) -> BTreeMap<(&'static str, Key), UnreportedError> {
-    let claims = list::<Claim>(&session.cluster, Kind::PersistentVolumeClaim, scope);
-    let claims = claims.map(|(claims, _)| claims).unwrap_or_default();
-    errors_without_data_volume_of(&events(session, scope), all, &claims, pods)
+    errors_without_data_volume_of(&events(session, scope), all, claims, pods)
 }
 
 fn errors_without_data_volume_of(

@@ -30,7 +30,9 @@ pub enum Kind {
     ValidatingWebhookConfiguration,
     /// Only for `kubectl decant doctor`.
     CustomResourceDefinition,
-    /// Only for `kubectl decant doctor`.
+    /// Only for `kubectl decant`.
+    ConfigMap,
+    /// Only for `kubectl decant`.
     Deployment,
     /// Only for `kubectl decant doctor`.
     Endpoints,
@@ -40,7 +42,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 23] = [
+    pub const ALL: [Kind; 24] = [
         Kind::DataVolume,
         Kind::DataSource,
         Kind::CloneSource,
@@ -61,6 +63,7 @@ impl Kind {
         Kind::MutatingWebhookConfiguration,
         Kind::ValidatingWebhookConfiguration,
         Kind::CustomResourceDefinition,
+        Kind::ConfigMap,
         Kind::Deployment,
         Kind::Endpoints,
         Kind::SelfSubjectAccessReview,
@@ -87,6 +90,7 @@ impl Kind {
             | Kind::Secret
             | Kind::Event
             | Kind::Namespace
+            | Kind::ConfigMap
             | Kind::Endpoints => "",
         }
     }
@@ -134,6 +138,7 @@ impl Kind {
             Kind::MutatingWebhookConfiguration => "MutatingWebhookConfiguration",
             Kind::ValidatingWebhookConfiguration => "ValidatingWebhookConfiguration",
             Kind::CustomResourceDefinition => "CustomResourceDefinition",
+            Kind::ConfigMap => "ConfigMap",
             Kind::Deployment => "Deployment",
             Kind::Endpoints => "Endpoints",
             Kind::SelfSubjectAccessReview => "SelfSubjectAccessReview",
@@ -162,6 +167,7 @@ impl Kind {
             Kind::MutatingWebhookConfiguration => "mutatingwebhookconfigurations",
             Kind::ValidatingWebhookConfiguration => "validatingwebhookconfigurations",
             Kind::CustomResourceDefinition => "customresourcedefinitions",
+            Kind::ConfigMap => "configmaps",
             Kind::Deployment => "deployments",
             Kind::Endpoints => "endpoints",
             Kind::SelfSubjectAccessReview => "selfsubjectaccessreviews",

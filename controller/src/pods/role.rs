@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::objects::Meta;
 use crate::objects::annotations::{
-    COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, ROLE, SOURCE_CONTAINER, TARGET_CONTAINER,
+    COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, PROOF, ROLE, SOURCE_CONTAINER, TARGET_CONTAINER,
 };
 
 /// One of the two pods of a clone.
@@ -13,6 +14,11 @@ pub enum Role {
     Source,
     /// Receives and writes.
     Target,
+}
+
+/// Whether a pod has a mark that only Decant's pods have. CDI's pods have the labels `app` and [`COMPONENT`], too.
+pub fn is_ours(pod: &Meta) -> bool {
+    pod.labels.contains_key(ROLE) || pod.annotation(PROOF).is_some()
 }
 
 impl Role {

@@ -13,7 +13,7 @@ use crate::policy::PodPolicy;
 pub type Pem = (&'static str, String);
 
 /// The type of these Secrets, by which an admission policy can distinguish them from all others.
-const TYPE: &str = "decant.dev/keys";
+pub const TYPE: &str = "decant.dev/keys";
 
 /// The Secret `name` of `pod`. It is deleted with the pod, and its content never changes.
 pub fn secret(role: Role, pod: &Meta, name: &str, pems: Vec<Pem>, policy: &PodPolicy) -> Value {

@@ -19,7 +19,7 @@ use crate::objects::annotations::{
 };
 use crate::objects::data_volume::{DataVolumeStatus, ReportedProgress};
 use crate::objects::{Claim, DECODE_LIMIT_BYTES, Key, Kind, Meta, Object, decode_within};
-use crate::policy::Policy;
+use crate::policy::{Policy, Scope};
 use crate::progress::clone_progress::Progress;
 use crate::progress::poller::Pollers;
 use crate::progress::write_budget::{WriteBudget, Writes};
@@ -28,7 +28,7 @@ use crate::reconcile::actions::Action;
 use crate::reconcile::decide::Decision;
 use crate::reconcile::events::Event;
 use crate::reconcile::last_error::{Failed, FailedAction, LastError, LastErrors};
-use crate::reconcile::observe::{Look, Observer};
+use crate::reconcile::observe::{Look, Observer, is_for_clone_source};
 use crate::reconcile::observed::Observed;
 use crate::reconcile::status::conditions::{with_fault, with_last_error};
 use crate::reconcile::status::{may_wait, status_patch, with_times};
@@ -286,8 +286,10 @@ impl Reconciler {
         if let Some(dv) = stores.data_volumes.get(key) {
             return Some((Kind::DataVolume, dv.metadata.clone()));
         }
-        let is_clone =
-            |claim: &Claim| claim.metadata.annotation(CLONE_REQUEST).is_some() || claim.populator().is_some();
+        let is_clone = |claim: &Claim| match self.policy.scope {
+            Scope::All => claim.metadata.annotation(CLONE_REQUEST).is_some() || claim.populator().is_some(),
+            Scope::CloneSources => is_for_clone_source(claim),
+        };
         let claim = stores.claims.get(key).filter(|claim| is_clone(claim))?;
         Some((Kind::PersistentVolumeClaim, claim.metadata.clone()))
     }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use crate::api::cluster::Cluster;
+use crate::api::cluster::{ApiError, Cluster};
 use crate::objects::{Key, Kind, decode};
 
 /// The Lease of CDI's controller (`cmd/cdi-controller/controller.go`), in CDI's usual namespace.
@@ -37,26 +37,34 @@ impl CdiLease {
     }
 }
 
-/// Fails if CDI's controller renewed its Lease recently. What cannot be read prevents nothing: the Lease may not exist,
-/// or not be readable in an installation with rights in one namespace.
+/// Whether CDI's controller renewed its Lease recently. A Lease that cannot be decoded counts as not renewed.
+pub fn is_cdi_active(cluster: &dyn Cluster, now: OffsetDateTime) -> Result<bool, ApiError> {
+    match cluster.get(Kind::Lease, &lease_key()) {
+        Ok(object) => Ok(decode::<CdiLease>(object).is_ok_and(|lease| lease.is_held_at(now))),
+        Err(e) if e.is_not_found() => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// The key of the Lease of CDI's controller.
+pub fn lease_key() -> Key {
+    Key::new(CDI_LEASE.0, CDI_LEASE.1)
+}
+
+/// Fails if CDI's controller runs. What cannot be read prevents nothing: the Lease may not be readable in an installation
+/// with rights in one namespace.
 pub(super) fn check(cluster: &dyn Cluster, now: OffsetDateTime) -> Result<(), String> {
-    let (namespace, name) = CDI_LEASE;
-    let key = Key::new(namespace, name);
-    let lease = match cluster.get(Kind::Lease, &key) {
-        Ok(object) => decode::<CdiLease>(object),
-        Err(e) => {
-            if !e.is_not_found() {
-                log::debug!("cannot determine whether CDI's controller runs: {e}");
-            }
-            return Ok(());
-        }
-    };
-    match lease {
-        Ok(lease) if lease.is_held_at(now) => Err(format!(
-            "CDI's controller runs in this cluster (its Lease {key} was renewed recently), and both would act on the same \
-             DataVolumes; run this controller with --beside-cdi, or stop CDI first (docs/migrate-from-cdi.md)"
+    match is_cdi_active(cluster, now) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(format!(
+            "CDI's controller runs in this cluster (its Lease {} was renewed recently), and both would act on the same \
+             DataVolumes; run this controller with --beside-cdi, or stop CDI first (docs/migrate-from-cdi.md)",
+            lease_key()
         )),
-        _ => Ok(()),
+        Err(e) => {
+            log::debug!("cannot determine whether CDI's controller runs: {e}");
+            Ok(())
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Connects the parts of the controller and runs them until a stop.
 
-mod beside_cdi;
+pub mod beside_cdi;
 mod volume_populators;
 
 use std::sync::{Arc, Mutex};

@@ -7,7 +7,7 @@ use crate::objects::annotations::{
     SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TOTAL_BYTES, TRANSFER_PHASE,
 };
 use crate::objects::data_volume::ReportedProgress;
-use crate::objects::{Claim, ClaimPhase, DataVolumePhase, Kind, Reason};
+use crate::objects::{Claim, ClaimPhase, DataVolumePhase, Kind, PopulatorKind, Reason};
 use crate::progress::clone_progress::target_activity;
 use crate::progress::page::phase_named;
 use crate::reconcile::last_error;
@@ -19,8 +19,13 @@ const COPYING: &str = "HostClone";
 const PENDING: &str = "Pending";
 
 /// Whether `claim` is a clone of its own: its data source is filled before it is bound, and no DataVolume reports that.
+/// A DataVolume whose PVC a CloneSource fills is one of CDI (external population) and does not report it either.
 pub fn is_clone(claim: &Claim) -> bool {
-    claim.populator().is_some() && !is_of_data_volume(claim)
+    match claim.populator().map(|populator| populator.kind) {
+        Some(PopulatorKind::CloneSource) => true,
+        Some(PopulatorKind::VolumeCloneSource) => !is_of_data_volume(claim),
+        None => false,
+    }
 }
 
 fn is_of_data_volume(claim: &Claim) -> bool {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod alone;
+mod api_relay;
 mod breaks;
 mod certificates;
 mod content;
@@ -14,6 +15,7 @@ mod kubectl;
 mod leftovers;
 mod objects;
 mod plugin;
+mod populated;
 mod processes;
 mod progress;
 mod provisioned;

@@ -10,7 +10,8 @@ use crate::session::{Session, list};
 use crate::unreported::{UnreportedError, errors_without_data_volume, status_errors};
 use decant_controller::api::cluster::{ApiError, ListParams};
 use decant_controller::objects::annotations::{APP, APP_VALUE};
-use decant_controller::objects::{Claim, DataVolume, Key, Kind, Meta, Pod};
+use decant_controller::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, PopulatorKind};
+use decant_controller::pods::role::is_ours;
 use decant_controller::summary::advice::{GENERAL, advice};
 use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
 use decant_controller::summary::complaint::{Complaint, is_old};
@@ -43,23 +44,37 @@ impl CloneEvidence {
     /// The evidence of all namespaces, or of the session's namespace if the user may not read the others.
     fn collect(installation: &Installation<'_>) -> Result<Self, ApiError> {
         let session = installation.session;
-        match Self::collect_in(session, &session.scope(true)) {
-            Err(ApiError { code: 403, .. }) => Self::collect_in(session, &session.scope(false)),
+        let is_beside_cdi = installation.is_beside_cdi;
+        match Self::collect_in(session, &session.scope(true), is_beside_cdi) {
+            Err(ApiError { code: 403, .. }) => {
+                Self::collect_in(session, &session.scope(false), is_beside_cdi)
+            }
             found => found,
         }
     }
 
-    fn collect_in(session: &Session, scope: &ListParams) -> Result<Self, ApiError> {
+    /// Beside CDI, DataVolumes and other PVCs than those with a CloneSource are CDI's.
+    fn collect_in(session: &Session, scope: &ListParams, is_beside_cdi: bool) -> Result<Self, ApiError> {
         let ours = ListParams { labels: format!("{APP}={APP_VALUE}"), ..scope.clone() };
-        let data_volumes = list(&session.cluster, Kind::DataVolume, scope)?.0;
-        let pods = list(&session.cluster, Kind::Pod, &ours)?.0;
+        let data_volumes = match is_beside_cdi {
+            true => Vec::new(),
+            false => list(&session.cluster, Kind::DataVolume, scope)?.0,
+        };
+        let mut pods: Vec<Pod> = list(&session.cluster, Kind::Pod, &ours)?.0;
+        // Users who may not list PVCs see the clones of DataVolumes.
         let claims = list(&session.cluster, Kind::PersistentVolumeClaim, scope);
+        let mut claims: Vec<Claim> = claims.map(|(claims, _)| claims).unwrap_or_default();
+        if is_beside_cdi {
+            let is_own =
+                |claim: &Claim| claim.populator().is_some_and(|by| by.kind == PopulatorKind::CloneSource);
+            claims.retain(is_own);
+            pods.retain(|pod| is_ours(&pod.metadata));
+        }
         Ok(Self {
             status_errors: status_errors(session, scope, &data_volumes),
-            other_errors: errors_without_data_volume(session, scope, &data_volumes, &pods),
+            other_errors: errors_without_data_volume(session, scope, &data_volumes, &claims, &pods),
             data_volumes,
-            // Users who may not list PVCs see the clones of DataVolumes.
-            claims: claims.map(|(claims, _)| claims).unwrap_or_default(),
+            claims,
             pods,
         })
     }

@@ -12,7 +12,9 @@ const HELP: &str =
     "install them: `controller crds | kubectl apply -f -`, or `kubectl apply -k controller/deploy`";
 
 pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
-    crds::served_kinds().iter().map(|kind| one(installation, kind)).collect()
+    let served = crds::served_kinds();
+    let kinds = served.iter().filter(|kind| !(installation.is_beside_cdi && kind.is_of_cdi()));
+    kinds.map(|kind| one(installation, kind)).collect()
 }
 
 fn one(installation: &Installation<'_>, kind: &ServedKind) -> Check {

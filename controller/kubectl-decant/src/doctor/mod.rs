@@ -1,5 +1,6 @@
 //! `kubectl decant doctor`: finds problems of the installation and of clones, with their reasons and what to do.
 
+mod beside;
 mod block_devices;
 mod certificates;
 mod clones;
@@ -15,6 +16,7 @@ use std::io;
 use serde::Serialize;
 
 use crate::args::DoctorArgs;
+use crate::beside_cdi;
 use crate::ending::{Ending, Failure};
 use crate::output::{is_colourful, plain, print, print_line};
 use crate::session::Session;
@@ -91,17 +93,24 @@ struct Installation<'a> {
     session: &'a Session,
     /// The namespace of the controller.
     namespace: &'a str,
+    /// Whether the controller runs with `--beside-cdi`: DataVolumes and their webhook are CDI's.
+    is_beside_cdi: bool,
 }
 
 pub(super) fn run(session: &Session, args: &DoctorArgs) -> Result<Ending, Failure> {
-    let installation = Installation { session, namespace: &args.controller_namespace };
+    let namespace = &args.controller_namespace;
+    // The check of the Deployment reports why it cannot be read.
+    let is_beside_cdi = beside_cdi::is_beside_cdi(session, namespace).ok().flatten().unwrap_or_default();
+    let installation = Installation { session, namespace, is_beside_cdi };
     let mut printer =
         Printer { colour: is_colourful(&io::stdout()), prints: args.output.is_none(), checks: Vec::new() };
     let lease = controller::LeaseProbe::start(&installation)?;
+    printer.add(beside::check(&installation));
     printer.add(definitions::check(&installation));
     let controller = controller::check(&installation);
     printer.add(controller.checks);
-    let has_webhook = webhook::is_installed(&installation);
+    // Beside CDI, webhooks with these names are CDI's.
+    let has_webhook = !is_beside_cdi && webhook::is_installed(&installation);
     let webhook_account = has_webhook.then(|| {
         let webhook = controller::check_webhook(&installation, &controller.account);
         printer.add(webhook.checks);
@@ -109,7 +118,9 @@ pub(super) fn run(session: &Session, args: &DoctorArgs) -> Result<Ending, Failur
     });
     printer.add(rights::check(&installation, &controller.account, webhook_account.as_deref()));
     printer.add(certificates::check(&installation, has_webhook));
-    printer.add(webhook::check(&installation));
+    if !is_beside_cdi {
+        printer.add(webhook::check(&installation));
+    }
     printer.add(storage::check(&installation));
     printer.add(populators::check(&installation));
     printer.add(block_devices::check(&installation));

@@ -15,8 +15,6 @@ use time::OffsetDateTime;
 const REGISTRATIONS: &str = "registered data sources";
 const CLASSES: &str = "storage classes for PVCs with a data source";
 const LEFTOVERS: &str = "leftovers of PVCs with a data source";
-/// The Deployment of CDI's controller.
-const CDI: &str = "cdi-deployment";
 const CLEAN_UP: &str = "`kubectl decant cleanup -A` shows and removes them";
 
 /// What is read of an object of which only the name matters.
@@ -27,17 +25,16 @@ struct Named {
 }
 
 pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
-    let mut checks = vec![registrations(installation)];
-    checks.extend(cdi(installation));
-    checks.push(classes(installation));
-    checks.push(leftovers(installation));
-    checks
+    vec![registrations(installation), classes(installation), leftovers(installation)]
 }
 
 fn registrations(installation: &Installation<'_>) -> Check {
     let cluster = &installation.session.cluster;
     match list::<VolumePopulator>(cluster, Kind::VolumePopulator, &ListParams::default()) {
-        Ok((found, _)) => judge_registrations(&found),
+        Ok((found, _)) => {
+            let is_served = |kind: Kind| kind == Kind::CloneSource || !installation.is_beside_cdi;
+            judge_registrations(&found, &is_served)
+        }
         Err(e) if e.is_not_found() => {
             Check::ok(REGISTRATIONS, "this cluster has no VolumePopulators, so none is needed")
         }
@@ -45,11 +42,12 @@ fn registrations(installation: &Installation<'_>) -> Check {
     }
 }
 
-fn judge_registrations(found: &[VolumePopulator]) -> Check {
+fn judge_registrations(found: &[VolumePopulator], is_served: &dyn Fn(Kind) -> bool) -> Check {
     let competing: Vec<String> = found
         .iter()
         .filter_map(|other| {
-            Some(format!("VolumePopulator {} for {}", other.metadata.name, other.competes_for()?.name()))
+            let kind = other.competes_for().filter(|kind| is_served(*kind))?;
+            Some(format!("VolumePopulator {} for {}", other.metadata.name, kind.name()))
         })
         .collect();
     if !competing.is_empty() {
@@ -60,10 +58,11 @@ fn judge_registrations(found: &[VolumePopulator]) -> Check {
         );
     }
     let is_missing = |name: &str| !found.iter().any(|populator| populator.metadata.name == name);
+    let wanted = REGISTERED.into_iter().filter(|(_, kind)| is_served(*kind));
     let missing: Vec<&str> =
-        REGISTERED.into_iter().filter(|(name, _)| is_missing(name)).map(|(_, kind)| kind.name()).collect();
+        wanted.clone().filter(|(name, _)| is_missing(name)).map(|(_, kind)| kind.name()).collect();
     if missing.is_empty() {
-        let all = REGISTERED.map(|(_, kind)| kind.name());
+        let all: Vec<&str> = wanted.map(|(_, kind)| kind.name()).collect();
         return Check::ok(REGISTRATIONS, all.join(", "));
     }
     Check::fail(
@@ -71,23 +70,6 @@ fn judge_registrations(found: &[VolumePopulator]) -> Check {
         format!("not registered: {}; PVCs with these data sources get warnings", missing.join(", ")),
         "see the controller's log: it registers them when it starts",
     )
-}
-
-/// CDI's controller serves the same kinds.
-fn cdi(installation: &Installation<'_>) -> Option<Check> {
-    let params = ListParams { fields: format!("metadata.name={CDI}"), ..ListParams::default() };
-    match list::<Named>(&installation.session.cluster, Kind::Deployment, &params) {
-        Ok((found, _)) => found.first().map(|deployment| {
-            Check::fail(
-                format!("Deployment {}", deployment.metadata.key()),
-                "CDI's controller serves DataVolumes and VolumeCloneSources too",
-                "remove CDI: docs/migrate-from-cdi.md",
-            )
-        }),
-        // The check of the controller's Deployment reports missing rights.
-        Err(e) if e.is_forbidden() => None,
-        Err(e) => Some(Check::unreadable(format!("Deployment {CDI}"), &e)),
-    }
 }
 
 fn classes(installation: &Installation<'_>) -> Check {
@@ -161,12 +143,17 @@ mod tests {
     fn a_second_populator_for_the_same_kind_and_a_missing_registration_are_failures() {
         let mut ours: Vec<VolumePopulator> =
             REGISTERED.iter().map(|(name, kind)| populator(name, *kind)).collect();
-        assert_eq!(judge_registrations(&ours).state, State::Ok);
-        assert_eq!(judge_registrations(&ours[..1]).state, State::Fail);
+        let all = |_: Kind| true;
+        assert_eq!(judge_registrations(&ours, &all).state, State::Ok);
+        assert_eq!(judge_registrations(&ours[..1], &all).state, State::Fail);
         ours.push(populator("cdi", Kind::VolumeCloneSource));
-        let check = judge_registrations(&ours);
+        let check = judge_registrations(&ours, &all);
         assert!(check.found.contains("VolumePopulator cdi for VolumeCloneSource"), "{check:?}");
         assert_eq!(check.state, State::Fail);
+        // Beside CDI, VolumeCloneSources are CDI's.
+        let own = |kind: Kind| kind == Kind::CloneSource;
+        assert_eq!(judge_registrations(&ours, &own).state, State::Ok);
+        assert_eq!(judge_registrations(&ours[..1], &own).state, State::Ok);
     }
 
     #[test]

@@ -10,6 +10,12 @@ use decant_controller::objects::{Kind, decode};
 
 /// The installed roles of the controller.
 const ROLES: &str = include_str!("../../../deploy/base/rbac.yaml");
+/// The cluster-wide roles that replace those of the same names beside CDI.
+const ROLES_BESIDE_CDI: &str = concat!(
+    include_str!("../../../deploy/beside-cdi/controller-role.yaml"),
+    "---\n",
+    include_str!("../../../deploy/beside-cdi/cluster-role.yaml")
+);
 /// The installed roles of the webhook.
 const WEBHOOK_ROLE: &str = include_str!("../../../deploy/webhook/rbac.yaml");
 
@@ -48,19 +54,30 @@ pub(super) fn check(
     account: &str,
     webhook_account: Option<&str>,
 ) -> Vec<Check> {
+    let controller = of_controller(installation.is_beside_cdi);
     let mut checks = match webhook_account {
         Some(webhook) if webhook == account => {
-            let both = [rights_in(ROLES), rights_in(WEBHOOK_ROLE)].concat();
+            let both = [controller, rights_in(WEBHOOK_ROLE)].concat();
             vec![of_account(installation, account, &both)]
         }
         Some(webhook) => vec![
-            of_account(installation, account, &rights_in(ROLES)),
+            of_account(installation, account, &controller),
             of_account(installation, webhook, &rights_in(WEBHOOK_ROLE)),
         ],
-        None => vec![of_account(installation, account, &rights_in(ROLES))],
+        None => vec![of_account(installation, account, &controller)],
     };
     checks.push(of_caller(installation));
     checks
+}
+
+/// The rights of the controller, local ones included.
+fn of_controller(is_beside_cdi: bool) -> Vec<Right> {
+    let rights = rights_in(ROLES);
+    if !is_beside_cdi {
+        return rights;
+    }
+    let local = rights.into_iter().filter(|right| right.is_local);
+    local.chain(rights_in(ROLES_BESIDE_CDI)).collect()
 }
 
 fn of_account(installation: &Installation<'_>, account: &str, rights: &[Right]) -> Check {
@@ -96,7 +113,8 @@ fn of_account(installation: &Installation<'_>, account: &str, rights: &[Right]) 
         let installation = if only_here { format!(", in namespace {here}") } else { String::new() };
         return Check::ok(about, format!("all {} are granted{installation}", rights.len()));
     }
-    let help = "apply the roles again: `kubectl apply -k controller/deploy` (with the webhook: controller/deploy/webhook)";
+    let help = "apply the roles again: `kubectl apply -k controller/deploy` (with the webhook: controller/deploy/webhook; \
+                beside CDI: controller/deploy/beside-cdi)";
     let found = if missing.len() == rights.len() {
         format!("none of the {} is granted", rights.len())
     } else {
@@ -109,12 +127,11 @@ fn of_caller(installation: &Installation<'_>) -> Check {
     let namespace = &installation.session.namespace;
     let about = format!("your own rights in namespace {namespace}");
     let mut missing = Vec::new();
-    for (verb, kind) in [
-        ("create", Kind::DataVolume),
-        ("list", Kind::DataVolume),
-        ("watch", Kind::DataVolume),
-        ("get", Kind::PersistentVolumeClaim),
-    ] {
+    let reports = if installation.is_beside_cdi { Kind::PersistentVolumeClaim } else { Kind::DataVolume };
+    let request = if installation.is_beside_cdi { Kind::CloneSource } else { Kind::DataVolume };
+    let needed =
+        [("create", request), ("list", reports), ("watch", reports), ("get", Kind::PersistentVolumeClaim)];
+    for (verb, kind) in needed {
         let right = Right {
             verb: verb.to_owned(),
             group: kind.group().to_owned(),
@@ -216,6 +233,13 @@ mod tests {
                 && has("get", "secrets", true)
         );
         assert!(!has("get", "secrets", false));
+        let beside = of_controller(true);
+        assert!(beside.iter().all(|right| right.group != "cdi.kubevirt.io"), "{beside:?}");
+        assert!(
+            beside.iter().any(|right| right.verb == "update" && right.resource == "leases"),
+            "{beside:?}"
+        );
+        assert!(beside.len() > 20, "{beside:?}");
         assert!(rights.len() > 20, "{rights:?}");
         let webhook = rights_in(WEBHOOK_ROLE);
         assert!(

@@ -2,8 +2,8 @@
 
 use decant_controller::api::cluster::{Cluster, Part};
 use decant_controller::objects::annotations::{
-    APP, APP_VALUE, CLONE_OF, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, CREATED_BY_CONTROLLER,
-    OWNED_BY_UID, OWNER_REF, POPULATES, RECLAIM_POLICY,
+    APP, APP_VALUE, CLONE_OF, COMPONENT, COMPONENT_SOURCE, CREATED_BY_CONTROLLER, OWNED_BY_UID, OWNER_REF,
+    POPULATES, RECLAIM_POLICY, ROLE, TOTAL_BYTES,
 };
 use decant_controller::objects::{Key, Kind};
 use serde_json::{Value, json};
@@ -12,12 +12,12 @@ use super::{make_claim, make_data_volume, plugin, plugin_answered, running, succ
 use crate::sandbox::{Sandbox, uid};
 
 /// A pod of the clone into `claim`.
-fn make_pod(sandbox: &Sandbox, name: &str, claim: &str, component: &str) -> Value {
+fn make_pod(sandbox: &Sandbox, name: &str, claim: &str, role: &str) -> Value {
     let owner = format!("{}/{claim}", sandbox.namespace);
     sandbox.create_pod(&sandbox.pod(
         name,
         &json!({
-            "labels": { APP: APP_VALUE, COMPONENT: component }, "annotations": { OWNER_REF: owner },
+            "labels": { APP: APP_VALUE, ROLE: role }, "annotations": { OWNER_REF: owner },
         }),
     ))
 }
@@ -36,12 +36,12 @@ fn is_there(sandbox: &Sandbox, kind: Kind, name: &str) -> bool {
 fn sandbox_with_leftovers() -> Sandbox {
     let sandbox = Sandbox::new();
     make_claim(&sandbox, "done", &json!({ CLONE_OF: "true" }));
-    make_pod(&sandbox, "kept", "done", COMPONENT_TARGET);
+    make_pod(&sandbox, "kept", "done", "target");
     finish_pod(&sandbox, "kept");
-    make_pod(&sandbox, "orphan", "none", COMPONENT_SOURCE);
+    make_pod(&sandbox, "orphan", "none", "source");
     let claim = make_claim(&sandbox, "copy", &json!({}));
-    make_pod(&sandbox, &format!("{}-source-pod", uid(&claim)), "copy", COMPONENT_SOURCE);
-    make_pod(&sandbox, "cdi-upload-copy", "copy", COMPONENT_TARGET);
+    make_pod(&sandbox, &format!("{}-source-pod", uid(&claim)), "copy", "source");
+    make_pod(&sandbox, "cdi-upload-copy", "copy", "target");
     for (name, pod, pod_uid) in [
         ("old", "gone", "x".to_owned()),
         (
@@ -52,6 +52,7 @@ fn sandbox_with_leftovers() -> Sandbox {
         ),
     ] {
         let mut secret = sandbox.secret(name);
+        secret["type"] = "decant.dev/keys".into();
         secret["metadata"]["labels"] = json!({ APP: APP_VALUE });
         secret["metadata"]["annotations"] = json!({ CREATED_BY_CONTROLLER: "yes" });
         secret["metadata"]["ownerReferences"] =
@@ -59,6 +60,26 @@ fn sandbox_with_leftovers() -> Sandbox {
         sandbox.cluster.create(Kind::Secret, &secret).unwrap();
     }
     sandbox
+}
+
+#[test]
+fn pods_and_secrets_of_cdi_are_not_listed() {
+    let sandbox = Sandbox::new();
+    sandbox.create_pod(&sandbox.pod(
+        "cdi-pod",
+        &json!({
+            "labels": { APP: APP_VALUE, COMPONENT: COMPONENT_SOURCE },
+            "annotations": { OWNER_REF: format!("{}/gone", sandbox.namespace) },
+        }),
+    ));
+    let mut secret = sandbox.secret("cdi-secret");
+    secret["metadata"]["labels"] = json!({ APP: APP_VALUE, COMPONENT: COMPONENT_SOURCE });
+    secret["metadata"]["annotations"] = json!({ CREATED_BY_CONTROLLER: "yes" });
+    secret["metadata"]["ownerReferences"] =
+        json!([{ "apiVersion": "v1", "kind": "Pod", "name": "gone", "uid": "x", "controller": true }]);
+    sandbox.cluster.create(Kind::Secret, &secret).unwrap();
+    let output = plugin(&sandbox, &["cleanup", "--yes"]);
+    assert_eq!((output.code, output.err.as_str()), (0, "Nothing is left over.\n"), "{}", output.out);
 }
 
 #[test]
@@ -115,7 +136,13 @@ fn data_volumes_are_deleted_only_on_request_and_release_their_claims() {
     for name in ["done", "copy"] {
         make_claim(&sandbox, name, &json!({}));
         make_data_volume(&sandbox, name);
+        // As the controller writes to every clone. CDI's DataVolumes are not listed.
+        let written = json!({ "metadata": { "annotations": { TOTAL_BYTES: "1" } } });
+        sandbox.cluster.patch(Kind::DataVolume, &sandbox.key(name), Part::Whole, &written).unwrap();
     }
+    make_claim(&sandbox, "imported", &json!({}));
+    make_data_volume(&sandbox, "imported");
+    write_status(&sandbox, "imported", &succeeded());
     write_status(&sandbox, "done", &succeeded());
     write_status(&sandbox, "copy", &running("1.00%"));
     assert!(plugin(&sandbox, &["cleanup", "--yes"]).err.contains("Nothing is left over"));
