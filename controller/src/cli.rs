@@ -10,7 +10,7 @@ use decant_shared::process::log::Format;
 use decant_shared::protocol::units::Overhead;
 use serde_json::Value;
 
-use crate::policy::{Policy, Scope};
+use crate::policy::{Policy, Scope, Transfer};
 use crate::run::RunSettings;
 use crate::webhook::callers::Callers;
 
@@ -113,6 +113,9 @@ pub struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub gate: GateArgs,
+    /// How the bytes of a clone travel if it does not specify it: auto, direct (one pod mounts both volumes) or network
+    #[arg(long, env = "DECANT_TRANSFER", default_value = "network", value_parser = transfer)]
+    pub transfer: Transfer,
     /// Serve only PVCs whose data source is a CloneSource, and leave DataVolumes to CDI in the same cluster
     #[arg(long, env = "DECANT_BESIDE_CDI")]
     pub beside_cdi: bool,
@@ -259,6 +262,7 @@ impl RunArgs {
         policy.class_overheads = self.class_overheads.iter().cloned().collect();
         policy.claim_adoption = self.gate.claim_adoption;
         policy.honor_wait_for_first_consumer = !self.bind_immediately;
+        policy.transfer = self.transfer;
         policy.scope = if self.beside_cdi { Scope::CloneSources } else { Scope::All };
         policy.pods.extra_labels = self.labels.iter().cloned().collect();
         policy.pods.tls_min_version.clone_from(&self.tls_min_version);
@@ -292,6 +296,15 @@ fn format(text: &str) -> Result<Format, String> {
         "text" => Ok(Format::Text),
         "json" => Ok(Format::Json),
         _ => Err("use text or json".to_owned()),
+    }
+}
+
+fn transfer(text: &str) -> Result<Transfer, String> {
+    match text {
+        "auto" => Ok(Transfer::Auto),
+        "direct" => Ok(Transfer::Direct),
+        "network" => Ok(Transfer::Network),
+        _ => Err("use auto, direct or network".to_owned()),
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Policy {
     pub honor_wait_for_first_consumer: bool,
     /// Which requests for clones are served.
     pub scope: Scope,
+    /// How the bytes travel, unless a clone has a wish of its own.
+    pub transfer: Transfer,
     /// Whether claims may be adopted without the annotation.
     pub claim_adoption: bool,
 }
@@ -92,6 +94,17 @@ pub struct Intervals {
     pub backoff: (Duration, Duration),
 }
 
+/// How the bytes of clones travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transfer {
+    /// Directly if one pod can mount both volumes, else over the network.
+    Auto,
+    /// Only in one pod.
+    Direct,
+    /// Only between two pods.
+    Network,
+}
+
 /// Which requests for clones are served.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scope {
@@ -137,6 +150,7 @@ impl Default for Policy {
             preallocation: false,
             honor_wait_for_first_consumer: true,
             scope: Scope::All,
+            transfer: Transfer::Network,
             claim_adoption: false,
         }
     }

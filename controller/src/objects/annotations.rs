@@ -139,6 +139,10 @@ pub const VERIFY: &str = "decant.dev/verify";
 pub const READBACK: &str = "readback";
 /// On a DataVolume or PVC, by its user: how the bytes travel, `direct` or `network`.
 pub const TRANSFER: &str = "decant.dev/transfer";
+/// On a PVC: how the bytes of its clone travel, as [`TRANSFER`] names it.
+pub const TRANSFER_MODE: &str = "decant.dev/transfer-mode";
+/// On a PVC: a direct clone found no node, so two pods clone.
+pub const TRANSFER_FALLBACK: &str = "decant.dev/transfer-fallback";
 /// On a PVC whose `dataSourceRef` names a VolumeCloneSource: the namespace of the VolumeCloneSource, if it is another.
 pub const DATA_SOURCE_NAMESPACE: &str = "cdi.kubevirt.io/dataSourceNamespace";
 /// On a PVC, by the scheduler: the node of its first consumer.

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::objects::annotations::KEYS;
 use crate::objects::meta::Meta;
 use crate::objects::phase::{ConditionStatus, PodPhase};
 
@@ -205,6 +206,11 @@ pub struct Terminated {
 }
 
 impl Pod {
+    /// Whether it is the pod of a direct clone: it has no keys. The annotation is part of its seal.
+    pub fn is_direct(&self) -> bool {
+        self.metadata.annotation(KEYS) == Some("")
+    }
+
     /// The status of the container `name`. It is never found by position, because meshes inject containers
     /// (docs/migrate-from-cdi.md row 44).
     pub fn container_status(&self, name: &str) -> Option<&ContainerStatus> {

@@ -9,11 +9,12 @@ use serde_json::{Map, Value};
 use crate::objects::Meta;
 use crate::objects::annotations::{
     BANDWIDTH_LIMIT, BIND_IMMEDIATE, INSTANCETYPE_LABELS, PERMISSIVE_CLONE, PRIORITY_CLASS, RETAIN_PODS,
-    STREAMS, USE_POPULATOR, VERIFY,
+    STREAMS, TRANSFER, USE_POPULATOR, VERIFY,
 };
 
 /// Annotations of CDI and Decant that are settings of the user.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
+    TRANSFER,
     BANDWIDTH_LIMIT,
     STREAMS,
     VERIFY,

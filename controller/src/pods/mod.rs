@@ -2,6 +2,7 @@
 
 pub mod claim;
 pub mod clone_pods;
+pub mod direct;
 pub mod identity;
 pub mod inherited;
 pub mod keys;

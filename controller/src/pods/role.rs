@@ -27,7 +27,7 @@ impl Role {
         let text = |name| labels.get(name).map(String::as_str);
         match (text(ROLE), text(COMPONENT)) {
             (Some("source"), _) | (None, Some(COMPONENT_SOURCE)) => Some(Role::Source),
-            (Some("target"), _) | (None, Some(COMPONENT_TARGET)) => Some(Role::Target),
+            (Some("target" | "direct"), _) | (None, Some(COMPONENT_TARGET)) => Some(Role::Target),
             _ => None,
         }
     }

@@ -101,14 +101,16 @@ fn affinity(source: &Claim, claim: &Claim) -> Value {
         "weight": 100,
         "podAffinityTerm": term(UPLOAD_TARGET, claim.metadata.uid.as_str(), &claim.metadata.namespace),
     }]);
-    if source.spec.access_modes != ["ReadWriteOnce"] {
-        return json!({ "preferredDuringSchedulingIgnoredDuringExecution": near });
-    }
+    let mut affinity = required_affinity(source).unwrap_or_default();
+    affinity.insert("preferredDuringSchedulingIgnoredDuringExecution".to_owned(), near);
+    affinity.into()
+}
+
+/// The node of the other pods that read the same claim, if only one node can mount it.
+pub(super) fn required_affinity(source: &Claim) -> Option<Map<String, Value>> {
     let there = term(SOURCE_POD_OF, source.metadata.uid.as_str(), &source.metadata.namespace);
-    json!({
-        "preferredDuringSchedulingIgnoredDuringExecution": near,
-        "requiredDuringSchedulingIgnoredDuringExecution": [there],
-    })
+    (source.spec.access_modes == ["ReadWriteOnce"])
+        .then(|| members(json!({ "requiredDuringSchedulingIgnoredDuringExecution": [there] })))
 }
 
 fn term(label: &str, uid: &str, namespace: &str) -> Value {

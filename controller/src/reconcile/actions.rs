@@ -6,7 +6,8 @@ use crate::objects::annotations::{
     CLONE_ERROR, CLONE_OF, CLONE_PHASE, CLONE_TYPE, COPY, DIGEST, INSTANCETYPE_LABELS, LEFT_SECS, POD_PHASE,
     POD_READY, POD_RESTARTS, PRE_POPULATED, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, RATE_BYTES,
     REPLACED_PODS, RUNNING, RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES, SOURCE_CONTAINER, SOURCE_RUNNING,
-    SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES, TRANSFER_PHASE,
+    SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES, TRANSFER_FALLBACK,
+    TRANSFER_MODE, TRANSFER_PHASE,
 };
 use crate::objects::{Claim, DataVolumePhase, Pod, PodPhase};
 use crate::pods::role::Role;
@@ -20,6 +21,7 @@ use crate::reconcile::status::population::clone_phase;
 use crate::reconcile::status::restarts;
 use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::{PrimeFault, SlotAction, Step};
+use crate::reconcile::transfer::TransferMode;
 
 /// An action in the cluster. Each can safely be repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,6 +187,10 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
             actions.push(Action::Annotate(replaced(seen)));
             actions.push(Action::DeletePod(*role));
         }
+        Step::FallBack => {
+            actions.push(Action::Annotate(BTreeMap::from([(TRANSFER_FALLBACK, "true".to_owned())])));
+            actions.push(Action::DeletePod(Role::Target));
+        }
         Step::TargetDone => actions.extend(seen.reported_outcome().map(Action::Record)),
         Step::MarkDone => {
             actions.extend(digest(step, seen).map(Action::Tell));
@@ -340,6 +346,11 @@ fn told(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> BTr
         if error.is_some() || seen.target_annotation(CLONE_ERROR).is_some_and(|said| !said.is_empty()) {
             told.insert(CLONE_ERROR, error.unwrap_or_default());
         }
+    }
+    let clone = seen.population.as_ref().and_then(|population| population.clone.as_deref());
+    if let Some(pod) = seen.target_pod.as_ref().or(clone.and_then(|clone| clone.target_pod.as_ref())) {
+        let mode = if pod.is_direct() { TransferMode::Direct } else { TransferMode::Network };
+        told.insert(TRANSFER_MODE, mode.as_str().to_owned());
     }
     if let Some(pod) = &seen.target_pod {
         let ready = pod.container_status(TARGET_CONTAINER).is_some_and(|status| status.ready);

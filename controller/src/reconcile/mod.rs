@@ -18,3 +18,4 @@ pub mod rules;
 pub mod scheduling;
 pub mod status;
 pub mod step;
+pub mod transfer;

@@ -202,6 +202,11 @@ impl Observed {
         self.last_error.as_ref().filter(|_| self.claim_error().is_none())
     }
 
+    /// The pod that reports the progress: the source pod, or that of a direct clone.
+    pub fn progress_pod(&self) -> Option<&Arc<Pod>> {
+        self.source_pod.as_ref().or(self.target_pod.as_ref().filter(|pod| pod.is_direct()))
+    }
+
     /// Whether the target claim is filled through a prime that exists.
     pub fn has_prime(&self) -> bool {
         self.population.as_ref().is_some_and(|population| population.prime != Prime::Missing)

@@ -356,7 +356,7 @@ impl Reconciler {
                 self.budget.forget(key);
             }
         } else if *step == Step::Copying
-            && let (Some(pod), Some(uid)) = (&seen.source_pod, seen.owner_uid())
+            && let (Some(pod), Some(uid)) = (seen.progress_pod(), seen.owner_uid())
             && self.pollers.readings.follow(key, pod, &uid)
         {
             // A new source is polled soon; afterwards at the usual interval.

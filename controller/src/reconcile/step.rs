@@ -98,6 +98,8 @@ pub enum Step {
     /// No node has room for both pods, and older clones take precedence: the pods are deleted and the clone returns to
     /// the queue.
     GiveWay,
+    /// The pod of a direct clone finds no node: it is deleted, and two pods clone.
+    FallBack,
     /// A pod is useless and is replaced.
     Replace(Role, ReplaceReason),
     /// A useless pod is kept for a while, so that there is a pause between failing pods.
@@ -174,6 +176,7 @@ impl Step {
                 | Step::WaitForTarget
                 | Step::MakeSourcePod
                 | Step::Copying
+                | Step::FallBack
                 | Step::Replace(..)
                 | Step::Pause(_)
                 | Step::PodLeaving(_)

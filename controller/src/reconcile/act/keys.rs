@@ -56,7 +56,7 @@ impl Executor {
         seen: &Observed,
         now: OffsetDateTime,
     ) -> Result<(), ApiError> {
-        if pod.is_over(role.container()) || pod.metadata.is_deleting() {
+        if pod.is_direct() || pod.is_over(role.container()) || pod.metadata.is_deleting() {
             return Ok(());
         }
         let first_life = self.policy.pods.certificate_life;

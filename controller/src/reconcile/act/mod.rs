@@ -23,7 +23,7 @@ use crate::pods::clone_pods::ClonePods;
 use crate::pods::identity::PodIdentity;
 use crate::pods::made::MadePods;
 use crate::pods::role::Role;
-use crate::pods::{claim, made, source, target};
+use crate::pods::{claim, direct, made, source, target};
 use crate::policy::Policy;
 use crate::reconcile::act::keys::Keyed;
 use crate::reconcile::actions::Action;
@@ -33,7 +33,8 @@ use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
 use crate::reconcile::scheduling::{CloneScheduler, SlotRequest};
 use crate::reconcile::step::Slot;
-use crate::reconcile::{compatibility, reserved_volumes};
+use crate::reconcile::transfer::TransferMode;
+use crate::reconcile::{compatibility, reserved_volumes, transfer};
 use crate::token::key::TokenKey;
 
 /// Carries actions out.
@@ -314,6 +315,9 @@ impl Executor {
             nonce: &nonce,
         };
         let object = match role {
+            Role::Target if transfer::mode(seen, &self.policy) == TransferMode::Direct => {
+                direct::direct_pod(&clone, compatibility::overhead(target, &self.policy))
+            }
             Role::Target => {
                 let deadline = now + self.policy.pods.target_deadline;
                 target::target_pod(&clone, compatibility::overhead(target, &self.policy), deadline)

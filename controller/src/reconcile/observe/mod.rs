@@ -40,6 +40,8 @@ use crate::reconcile::permission::check;
 use crate::reconcile::permission::check::{Ask, Permission, TargetKind, Through};
 use crate::reconcile::permission::judge::Judge;
 use crate::reconcile::scheduling::{CloneScheduler, SlotRequest};
+use crate::reconcile::transfer;
+use crate::reconcile::transfer::TransferMode;
 use crate::token::key::TokenKey;
 use crate::watch::store::Stores;
 use crate::watch::unreadable::ObjectIdentity;
@@ -120,7 +122,7 @@ impl Observer {
         {
             seen.slot = self.scheduler.peek(key, &request, Instant::now());
         }
-        if wants_pods(&seen) {
+        if wants_pods(&seen, &self.policy) {
             self.users_before_pods(key, &mut seen)?;
         }
         seen.population = self.population(&seen, settings, look)?;
@@ -390,7 +392,8 @@ fn is_open(seen: &Observed) -> bool {
 }
 
 /// Whether the clone of `seen` still needs a pod.
-fn wants_pods(seen: &Observed) -> bool {
-    let missing = seen.target_pod.is_none() || seen.source_pod.is_none();
+fn wants_pods(seen: &Observed, policy: &Policy) -> bool {
+    let is_direct = transfer::mode(seen, policy) == TransferMode::Direct;
+    let missing = seen.target_pod.is_none() || seen.source_pod.is_none() && !is_direct;
     is_open(seen) && missing && seen.source.is_some()
 }

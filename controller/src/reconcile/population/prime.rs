@@ -10,14 +10,16 @@ use crate::objects::annotations::{
     POPULATOR_KIND, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, PRIORITY_CLASS, REPLACED_PODS, RUNNING,
     RUNNING_MESSAGE, RUNNING_REASON, SELECTED_NODE, SERVICE_ACCOUNT, SOURCE_POD, SOURCE_POD_NAME,
     SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, STREAMS, TARGET_POD, TRANSFER,
-    UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME, VERIFY,
+    TRANSFER_FALLBACK, TRANSFER_MODE, UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME, VERIFY,
 };
 use crate::objects::claim::VolumeMode;
 use crate::objects::{Claim, Key, Kind, PopulatorKind, names};
 
 /// What the controller itself writes on a prime. Users of the source's namespace can change these: the sealed ones
 /// count only with their seal, and the others only describe.
-const STATE: [&str; 20] = [
+const STATE: [&str; 22] = [
+    TRANSFER_MODE,
+    TRANSFER_FALLBACK,
     POD_PHASE,
     POD_READY,
     POD_RESTARTS,

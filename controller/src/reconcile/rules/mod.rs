@@ -105,9 +105,12 @@ pub(super) fn again(step: &Step, policy: &Policy, seen: &Observed) -> Option<Dur
         }
         Step::WaitForTarget | Step::Copying | Step::WaitForSource => Some(every.wait * 5),
         Step::Pause(_) => Some(Duration::from_secs(1)),
-        Step::PodLeaving(_) | Step::GiveWay | Step::ExtendToken | Step::CleanUp | Step::ClaimLeaving => {
-            Some(every.wait)
-        }
+        Step::PodLeaving(_)
+        | Step::GiveWay
+        | Step::FallBack
+        | Step::ExtendToken
+        | Step::CleanUp
+        | Step::ClaimLeaving => Some(every.wait),
         Step::Queued => Some(queue_look(seen, every.wait)),
         _ => None,
     }

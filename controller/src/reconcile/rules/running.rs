@@ -17,17 +17,24 @@ use crate::objects::{Claim, DataVolumePhase, Pod, PodPhase, names};
 use crate::pods::role::Role;
 use crate::pods::termination;
 use crate::pods::termination::TargetMessage;
-use crate::policy::Policy;
+use crate::policy::{Policy, Transfer};
 use crate::reconcile::observed::{Observed, Origin};
 use crate::reconcile::rules::before_claim::permission;
 use crate::reconcile::rules::kept;
 use crate::reconcile::step::Slot;
 use crate::reconcile::step::{ReplaceReason, Step};
-use crate::reconcile::{adoption, compatibility};
+use crate::reconcile::transfer::TransferMode;
+use crate::reconcile::{adoption, compatibility, transfer};
 
 /// A pod that ended this often because of its keys is replaced. The kubelet delivers a Secret within a minute or two,
 /// and its own pauses before the third restart take more than one minute.
 const UNUSABLE_KEYS: i64 = 3;
+/// A direct pod without a node is replaced by two pods after this time: volumes that were just created may need some
+/// seconds until the scheduler accepts a pod.
+const FALL_BACK_AFTER: Duration = Duration::from_secs(15);
+/// Why a clone that has to be direct cannot be.
+const NOT_IN_ONE_NAMESPACE: &str = "a direct clone needs source and target in one namespace; set decant.dev/transfer to auto or network, or \
+    use a PVC with a CloneSource, which is filled in the namespace of its source";
 /// Longest pause before a failed pod is replaced.
 const PAUSE_MAX_SECS: u64 = 60;
 
@@ -51,7 +58,7 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
     if !is_named(seen, claim) {
         return Step::NamePods;
     }
-    pods(seen, claim, now)
+    pods(seen, claim, now, policy)
 }
 
 /// The step if the claim has CDI's mark of a complete clone. The mark counts if the controller's record exists as well,
@@ -118,7 +125,8 @@ fn ended_target(pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Option<Step> {
 
 /// The step that prevents a claim without pods from getting them. Claims whose pods run are not checked any more.
 fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
-    if seen.target_pod.is_some() && seen.source_pod.is_some() {
+    let is_direct = transfer::mode(seen, policy) == TransferMode::Direct;
+    if seen.target_pod.is_some() && (seen.source_pod.is_some() || is_direct) {
         return None;
     }
     match &seen.origin {
@@ -136,6 +144,9 @@ fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
     let Some(source) = &seen.source else { return seen.source_key().cloned().map(Step::NoSource) };
     if let Err(why) = compatibility::claims(source, claim, policy) {
         return Some(Step::Incompatible(why));
+    }
+    if transfer::wish(seen, policy) == Transfer::Direct && !transfer::is_in_one_namespace(seen) {
+        return Some(Step::Incompatible(NOT_IN_ONE_NAMESPACE.to_owned()));
     }
     if seen.source_is_filling {
         return Some(Step::SourceFilling);
@@ -173,7 +184,7 @@ pub(crate) fn waits_for_consumer(seen: &Observed, claim: &Claim, policy: &Policy
 }
 
 /// The step about the pods: the target comes first, then the source that sends to it.
-fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
+fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime, policy: &Policy) -> Step {
     let Some(target) = &seen.target_pod else {
         return make(Role::Target, Step::MakeTargetPod, &names::target_pod(&claim.metadata.name), seen);
     };
@@ -186,6 +197,9 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     let sends = seen.source_pod.as_deref().is_some_and(runs);
     if is_of_another_source(target, seen) {
         return replace_in_time(Role::Target, ReplaceReason::OtherSource, target, claim, now);
+    }
+    if target.is_direct() {
+        return direct(seen, target, now, policy);
     }
     if lacks_keys(target, TARGET_CONTAINER) {
         return replace_in_time(Role::Target, ReplaceReason::UnusableKeys, target, claim, now);
@@ -217,6 +231,23 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
         return replace_in_time(Role::Source, ReplaceReason::OtherAuthority, source, claim, now);
     }
     Step::Copying
+}
+
+/// The step about the pod of a direct clone.
+fn direct(seen: &Observed, pod: &Pod, now: OffsetDateTime, policy: &Policy) -> Step {
+    if pod.status.phase == PodPhase::Running {
+        return Step::Copying;
+    }
+    let is_homeless = pod.unscheduled().is_some_and(|condition| {
+        // Two pods would find no room either.
+        !condition.message.contains("Insufficient")
+            && OffsetDateTime::parse(&condition.last_transition_time, &Rfc3339)
+                .is_ok_and(|since| now - since >= FALL_BACK_AFTER)
+    });
+    if is_homeless && transfer::wish(seen, policy) == Transfer::Auto {
+        return Step::FallBack;
+    }
+    Step::WaitForTarget
 }
 
 /// The step that creates a pod, unless an earlier pod of its name has to be removed first, or too many were created.
