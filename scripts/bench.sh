@@ -5,17 +5,18 @@
 #   scripts/bench.sh [COMMAND] [--data SET]... [--rounds N] [--scale X] [--quick] [--json FILE] [--plot FILE.svg] [POINT...]
 #
 # Commands, and what POINT selects in each:
-#   compare     (default) `cloner copy`; `cloner source` with `cloner target`, two processes over TLS; cp; tar | tar;
+#   compare     (default) `cloner copy`, which clones directly; the same with --wire; `cloner source` with `cloner target`,
+#               two processes over TLS; cp; tar | tar;
 #               nbdcopy from nbdkit over TLS (files only); CDI's cloner and upload server, and each of them with Decant's
 #               other end. Sets: dense, vmdisk, tree, memory; and cold, as root, only if it is named. Wall time starts when
 #               the receiver listens and ends when both ends have exited; CPU is user and system time of both; memory is
 #               the highest of all rounds
-#   network     `cloner copy` with --compression auto, always and never over a loopback interface that is limited to a
+#   network     `cloner copy --wire` with --compression auto, always and never over a loopback interface that is limited to a
 #               rate. As root. Sets: text, binaries, noise. POINT: 100mbit, 1gbit, 10gbit, unlimited. Fails if auto takes
 #               over 5 % longer than the better of the other two, plus 50 ms for what is not the network
 #   streams     `cloner source --streams N` with `cloner target`, through a relay that limits every connection. Set: noise.
 #               POINT: the numbers of connections (1 2 4 8). Fails if more connections are slower than one
-#   scaling     `cloner copy` for a growing number of threads, bytes or files. POINT: a series.
+#   scaling     `cloner copy` for a growing number of threads (with --wire), bytes or files. POINT: a series.
 #                 threads  1 GiB of prose, always compressed, by 1, 2 and 4 threads that compress and as many that decompress
 #                 sizes    1, 2 and 4 GiB of noise
 #                 disk     1, 4 and 16 GiB of noise to a disk: too large for two copies in memory

@@ -46,7 +46,7 @@ status=0
 cargo test --locked -p decant-cloner --test resume -- --test-threads "${JOBS:-2}" "${filters[@]}" || status=$?
 # Failing system calls, two writers, filesystems that ignore case: these tests have no points and no cells.
 if [[ $all = yes ]]; then
-    cargo test --locked -p decant-cloner --test copy -- --test-threads "${JOBS:-2}" \
+    cargo test --locked -p decant-cloner --test copy --test copy_wire -- --test-threads "${JOBS:-2}" \
         optional:: writers:: spelling:: || status=$?
     cargo test --locked -p decant-cloner --test receive -- --test-threads "${JOBS:-2}" writers:: || status=$?
 fi

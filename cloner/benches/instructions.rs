@@ -18,23 +18,31 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use decant_cloner::digest::segments::SegmentHasher;
+use decant_cloner::direct::batch::batches;
+use decant_cloner::direct::batch_sink::{BatchSink, SinkContext};
+use decant_cloner::direct::batch_stream::BatchStream;
+use decant_cloner::pipeline::rate_limiter::RateLimiter;
 use decant_cloner::snappy::STREAM_IDENTIFIER;
 use decant_cloner::snappy::decode::{DecodedBatch, Decoder};
 use decant_cloner::snappy::encode::Encoder;
 use decant_cloner::snappy::split::{Pack, Splitter};
+use decant_cloner::stream::{Pull, Sink};
 use decant_cloner::tar::reader::ArchiveReader;
+use decant_cloner::volume::raw::read_range;
 use decant_cloner::volume::tree::read::plan::Options;
 use decant_cloner::volume::tree::read::scan;
 use decant_cloner::volume::tree::read::write_archive as pack;
+use decant_cloner::writing::checked_stream::CheckedStream;
 use decant_shared::net::http::chunked;
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::progress::Progress;
 
 use decant_test_support::noise::{noise, text};
 
 /// A piece of work: its name, and what does it.
 type Case = (&'static str, fn());
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 12] = [
     ("encode-text", || encode(&text(2 << 20))),
     ("encode-noise", || encode(&noise(8 << 20, 1))),
     ("encode-zeros", || encode(&vec![0; 32 << 20])),
@@ -45,6 +53,8 @@ const CASES: [Case; 10] = [
     ("chunked", chunks),
     ("pack", packing),
     ("read-archive", reading),
+    ("direct-image", direct_image),
+    ("direct-tree", direct_tree),
 ];
 
 fn main() -> ExitCode {
@@ -155,6 +165,62 @@ fn reading() {
     measured(&mut || {
         let mut stream = archive.as_slice();
         let mut reader = ArchiveReader::new(&mut stream);
+        while let Some(entry) = reader.next_entry().unwrap() {
+            black_box(&entry);
+            while let Some(piece) = reader.next_data(1 << 20).unwrap() {
+                black_box(&piece);
+            }
+        }
+    });
+}
+
+/// The two ends of a direct clone, one after the other: what `read` writes fits into the channel between them.
+fn direct(read: impl Fn(&mut dyn Sink, &Stop), write: impl Fn(&mut BatchStream<'_>)) {
+    let (progress, stop) = (Progress::new(0), Stop::new());
+    measured(&mut || {
+        let (deal, collect, pool) = batches();
+        let context = SinkContext { pool: &pool, progress: &progress, stop: &stop };
+        let mut sink = BatchSink::new(deal, context, RateLimiter::new(None));
+        read(&mut sink, &stop);
+        sink.finish().unwrap();
+        let mut stream = BatchStream::new(collect, &pool, &progress, 0, &stop);
+        write(&mut stream);
+        black_box(stream.finish().unwrap());
+    });
+}
+
+/// A file of 1.5 MiB with a hole in it.
+fn direct_image() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, &noise(1 << 20, 1)).unwrap();
+    file.as_file().set_len(64 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(file.as_file(), &noise(512 << 10, 2), 40 << 20).unwrap();
+    let read = |sink: &mut dyn Sink, _: &Stop| {
+        read_range(file.as_file(), file.path(), 0..64 << 20, sink).unwrap();
+    };
+    direct(read, |stream| {
+        while let Some(piece) = stream.next_piece(u64::MAX).unwrap() {
+            black_box(&piece);
+        }
+    });
+}
+
+/// A directory with 160 small files.
+fn direct_tree() {
+    let directory = tempfile::tempdir().unwrap();
+    let content = text(20_000);
+    for file in 0..160 {
+        write(directory.path().join(format!("{file:03}.txt")), &content[..1_000 + 90 * file]).unwrap();
+    }
+    let root: OwnedFd = File::open(directory.path()).unwrap().into();
+    let options = Options { sparse: true, attributes: true };
+    let read = |sink: &mut dyn Sink, stop: &Stop| {
+        let plan = scan(&root, directory.path(), Options { attributes: false, ..options }, stop).unwrap();
+        pack(&root, directory.path(), options, &plan, sink, stop).unwrap();
+    };
+    direct(read, |stream| {
+        let verifier = stream.verifier();
+        let mut reader = ArchiveReader::verified(stream, verifier);
         while let Some(entry) = reader.next_entry().unwrap() {
             black_box(&entry);
             while let Some(piece) = reader.next_data(1 << 20).unwrap() {

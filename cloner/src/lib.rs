@@ -5,6 +5,7 @@
 pub mod attributes;
 pub mod commands;
 pub mod digest;
+pub mod direct;
 pub mod error;
 pub mod pipeline;
 pub mod receive;
@@ -14,4 +15,5 @@ pub mod snappy;
 pub mod stream;
 pub mod tar;
 pub mod volume;
+pub mod writing;
 pub mod zeros;

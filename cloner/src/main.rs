@@ -52,6 +52,7 @@ fn run(cli: &Cli, environment: &Environment) -> Result<()> {
     match &cli.command {
         Command::Digest(args) => commands::digest::run(args, &stop),
         Command::Copy(args) => copy::run(args, cli.log_format, &stop),
+        Command::Direct(args) => commands::direct::run(args, environment, &stop),
         Command::Source(args) => commands::source::run(args, environment, &stop),
         Command::Target(args) => commands::target::run(args, environment, &stop),
     }
@@ -71,6 +72,7 @@ fn level(cli: &Cli) -> LevelFilter {
         (Command::Copy(_), LogFormat::Text) => LevelFilter::Warn,
         (Command::Copy(_), LogFormat::Json) => LevelFilter::Info,
         (Command::Digest(_), _) => LevelFilter::Warn,
+        (Command::Direct(args), _) => args.pod.level(),
         (Command::Source(args), _) => args.pod.level(),
         (Command::Target(args), _) => args.pod.level(),
     }

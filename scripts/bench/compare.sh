@@ -32,7 +32,8 @@ run_compare() {
         fi
         make_data "${set/cold/tree}" "$source" "$scale"
         for ((round = 1; round <= rounds; round++)); do
-            measure_contestant copy 'decant copy'
+            measure_contestant copy 'decant direct'
+            measure_contestant wire 'decant wire'
             measure_contestant pair 'decant pair'
             measure_contestant cp cp
             measure_contestant tar 'tar | tar'
@@ -95,6 +96,11 @@ same_content() {
 contestant_copy() {
     start=$(now)
     "${source_wrapper[@]}" "$CLONER" copy --quiet "$source" "$target"
+}
+
+contestant_wire() {
+    start=$(now)
+    "${source_wrapper[@]}" "$CLONER" copy --wire --quiet "$source" "$target"
 }
 
 contestant_cp() {

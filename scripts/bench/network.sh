@@ -42,7 +42,7 @@ measure_network() {
     local percent
     doing="$2 at $1, --compression $3"
     timed copy ip netns exec "$namespace" \
-        "$CLONER" copy --compression "$3" "$work/source" "$work/copy" >"$work/line" 2>"$work/copy.log"
+        "$CLONER" copy --wire --compression "$3" "$work/source" "$work/copy" >"$work/line" 2>"$work/copy.log"
     cmp --quiet "$work/source" "$work/copy"
     rm "$work/copy"
     percent=$(sed -n 's/.* on the wire, \([0-9]*\) % compressed.*/\1/p' "$work/line")

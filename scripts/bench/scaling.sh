@@ -33,7 +33,7 @@ series_threads() {
     make_data prose "$work/prose" "$scale"
     for ((round = 1; round <= rounds; round++)); do
         for count in ${THREADS:-1 2 4}; do
-            clone threads "$count" "$work/prose" --compression always --compress-threads "$count"
+            clone threads "$count" "$work/prose" --wire --compression always --compress-threads "$count"
         done
     done
     rm "$work/prose"

@@ -12,8 +12,9 @@ import json
 import subprocess
 import sys
 
-# Integration tests that use loop devices, kill processes, copy gigabytes or wait for timeouts: minutes in total.
-SYSTEM = {"copy", "flooded", "receive", "resume", "send"}
+# Integration tests that use loop devices, kill processes, copy gigabytes, wait for timeouts or run a
+# thousand populations: minutes in total.
+SYSTEM = {"copy", "copy_wire", "flooded", "populator", "receive", "resume", "send"}
 # Integration tests that need a cluster. Cargo.toml has `test = false` for them; scripts/on_cluster.sh runs them.
 CLUSTER = {"api", "clones"}
 

@@ -34,8 +34,10 @@ pub struct Cli {
 /// The commands of the cloner.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Copies a file, block device or directory on this machine, with the same code as between pods.
+    /// Copies a file, block device or directory on this machine.
     Copy(CopyArgs),
+    /// Clones a volume in one pod that mounts both volumes (configured like a source and a target pod).
+    Direct(DirectArgs),
     /// Prints the digest of a file, block device or directory, as a clone computes it.
     Digest(DigestArgs),
     /// Sends a volume to a target pod (configured like CDI's cloner).
@@ -60,12 +62,18 @@ pub struct CopyArgs {
     /// Allocate all space at the target, also for holes.
     #[arg(long)]
     pub preallocate: bool,
-    /// No more bytes on the wire than this, after compression: 50MiB/s, 400kB/s.
+    /// No more bytes than this: 50MiB/s, 400kB/s. With --wire, bytes on the wire, after compression.
     #[arg(long, value_name = "RATE")]
     pub limit: Option<Rate>,
-    /// Which data to compress.
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Compression::Auto)]
-    pub compression: Compression,
+    /// Start over, even if an interrupted copy can be resumed.
+    #[arg(long, conflicts_with = "wire")]
+    pub restart: bool,
+    /// Copy over a loopback connection with TLS, as between two pods: for comparison and tests.
+    #[arg(long)]
+    pub wire: bool,
+    /// Which data to compress on the wire. Default: auto.
+    #[arg(long, value_enum, value_name = "WHEN", requires = "wire")]
+    pub compression: Option<Compression>,
     /// What to check in addition to the digests, which every copy checks.
     #[arg(long, value_enum, value_name = "HOW")]
     pub verify: Option<Verify>,
@@ -149,7 +157,35 @@ pub struct TargetArgs {
     pub pod: PodArgs,
 }
 
-/// Arguments of both commands that run in pods.
+/// Arguments of `cloner direct`. The environment configures the rest, as in source and target pods.
+#[derive(Debug, Args)]
+#[command(after_long_help = exit_code::help())]
+pub struct DirectArgs {
+    /// What to clone: filesystem-clone or blockdevice-clone. Default: from VOLUME_MODE.
+    #[arg(long)]
+    pub content_type: Option<String>,
+    /// The directory or device to read. Default: MOUNT_POINT.
+    #[arg(long)]
+    pub source: Option<PathBuf>,
+    /// Directory of the target's filesystem volume. Default: the directory of DESTINATION, which is /data, or the block device
+    /// that DESTINATION names.
+    #[arg(long)]
+    pub target: Option<PathBuf>,
+    /// Port of the metrics page (0: any free port).
+    #[arg(long, default_value_t = decant_shared::protocol::cdi::TLS_PORT, env = "DECANT_METRICS_PORT")]
+    pub metrics_port: u16,
+    /// Read no more bytes than this: 50MiB/s, 400kB/s.
+    #[arg(long, value_name = "RATE", env = "DECANT_LIMIT")]
+    pub limit: Option<Rate>,
+    /// What to check in addition to the digest.
+    #[arg(long, value_enum, value_name = "HOW", env = "DECANT_VERIFY")]
+    pub verify: Option<Verify>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub pod: PodArgs,
+}
+
+/// Arguments of all commands that run in pods.
 #[derive(Debug, Args)]
 pub struct PodArgs {
     /// Verbosity of the log, as in klog: up to 3 is info, 4 and 5 are debug, more is trace.

@@ -1,11 +1,13 @@
-//! The four commands: `source` and `target` run in pods, `copy` runs both ends in one process, and `digest` prints the
+//! The five commands: `source`, `target` and `direct` run in pods, `copy` clones on this machine, and `digest` prints the
 //! digest of a volume. Flags and the environment configure them. The commands in pods write a termination message.
 
 pub mod cdi_args;
 pub mod cli;
 pub mod copy;
 pub mod digest;
+pub mod direct;
 pub mod environment;
+mod metrics_server;
 pub mod prep_pod;
 pub mod source;
 pub mod source_config;

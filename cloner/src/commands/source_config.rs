@@ -1,6 +1,6 @@
 //! A source's configuration as CDI's controllers give it (docs/protocol.md sections 1.2 to 1.4).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use decant_shared::net::tls::client;
@@ -19,16 +19,8 @@ use crate::send::url::UploadUrl;
 impl Source {
     /// Reads and checks the flags and the environment, before anything is opened or started.
     pub fn configure(args: &SourceArgs, environment: &Environment) -> Result<Self> {
-        let content = content(args, environment)?;
-        let path = match (&args.mount, environment.get("MOUNT_POINT")) {
-            (Some(mount), _) if !mount.as_os_str().is_empty() => mount.clone(),
-            (None, Some(mount)) => PathBuf::from(mount),
-            _ => {
-                return Err(Error::usage(
-                    "MOUNT_POINT is not set: set it or -mount to the directory or device to read",
-                ));
-            }
-        };
+        let content = content(args.content_type.as_deref(), environment)?;
+        let path = path(args.mount.as_deref(), environment)?;
         let url = UploadUrl::parse(environment.require("UPLOAD_URL", "the target's upload URL")?)?;
         Ok(Self {
             path,
@@ -52,6 +44,15 @@ impl Source {
     }
 }
 
+/// The directory or device to read: `mount`, or `MOUNT_POINT`.
+pub(super) fn path(mount: Option<&Path>, environment: &Environment) -> Result<PathBuf> {
+    match (mount, environment.get("MOUNT_POINT")) {
+        (Some(mount), _) if !mount.as_os_str().is_empty() => Ok(mount.to_owned()),
+        (None, Some(mount)) => Ok(PathBuf::from(mount)),
+        _ => Err(Error::usage("MOUNT_POINT is not set: set it or -mount to the directory or device to read")),
+    }
+}
+
 /// TLS with the keys from the environment, which are replaced when renewed keys appear.
 fn tls(environment: &Environment) -> Result<ReloadingConfig<ClientConfig>> {
     let key = environment.require_pem("CLIENT_KEY", "the client's private key")?;
@@ -66,8 +67,8 @@ fn tls(environment: &Environment) -> Result<ReloadingConfig<ClientConfig>> {
 
 /// The value of `-content-type`. Without it, the result of CDI's startup script for `VOLUME_MODE`: exactly `block` is a
 /// block volume, any other value that is not empty is a filesystem.
-fn content(args: &SourceArgs, environment: &Environment) -> Result<ContentType> {
-    match (&args.content_type, environment.get("VOLUME_MODE")) {
+pub(super) fn content(content_type: Option<&str>, environment: &Environment) -> Result<ContentType> {
+    match (content_type, environment.get("VOLUME_MODE")) {
         (Some(text), _) => text.parse().map_err(Error::usage),
         (None, Some("block")) => Ok(ContentType::Block),
         (None, Some(_)) => Ok(ContentType::Filesystem),

@@ -16,10 +16,10 @@ use crate::commands::environment::Environment;
 use crate::commands::target_config::TargetConfig;
 use crate::commands::{new_progress, termination_message};
 use crate::error::{Error, Kind, Result};
-use crate::receive::Received;
 use crate::receive::server::UploadService;
 use crate::report::progress_log::ProgressLog;
 use crate::report::ticker::{TICK, Ticker};
+use crate::writing::WrittenClone;
 
 /// How long probes and the sender may take to read their answers before the process ends.
 const SERVER_END: Duration = Duration::from_secs(5);
@@ -115,11 +115,11 @@ fn plain_health(port: u16, service: &Arc<dyn Service>, stop: &Stop) -> Result<Op
 /// Waits for a successful transfer. After a failed one the target waits for the next, because the source will be
 /// restarted. Returns `None` if the deadline passed while no transfer was running.
 fn wait(
-    results: &Receiver<Result<Received>>,
+    results: &Receiver<Result<WrittenClone>>,
     uploads: &UploadService,
     deadline: Option<OffsetDateTime>,
     stop: &Stop,
-) -> Result<Option<Received>> {
+) -> Result<Option<WrittenClone>> {
     let mut leave_at = None;
     loop {
         match results.recv_timeout(STOP_TICK) {

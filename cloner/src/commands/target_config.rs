@@ -1,7 +1,7 @@
 //! A target's configuration as CDI's controllers give it (docs/protocol.md section 2.2).
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use decant_shared::net::tls::key_sources::{KeySet, KeySource, KeySources};
@@ -20,9 +20,9 @@ use time::format_description::well_known::Rfc3339;
 use crate::commands::cli::{TargetArgs, Verify};
 use crate::commands::environment::Environment;
 use crate::error::{Error, Kind, Result};
-use crate::receive::Writing;
 use crate::receive::pipeline::IDLE;
-use crate::volume::destination::Destination;
+use crate::volume::destination::{Destination, KeepPartial};
+use crate::writing::Writing;
 
 /// `DESTINATION` of a block volume.
 const BLOCK_DESTINATION: &str = "/dev/cdi-block-volume";
@@ -50,15 +50,6 @@ impl TargetConfig {
     pub fn configure(args: &TargetArgs, environment: &Environment) -> Result<Self> {
         let client_name =
             environment.require("CLIENT_NAME", "the common name of the sender's certificate")?;
-        let destination = destination(args, environment)?;
-        let grow_to_bytes = match &destination {
-            Destination::Directory { path, .. } if !path.is_dir() => {
-                let text = format!("{} is not a directory: the volume must be mounted there", path.display());
-                return Err(Error::new(Kind::Target, text));
-            }
-            Destination::Directory { .. } => usable_size(environment)?,
-            Destination::Device(_) => None,
-        };
         Ok(Self {
             address: address(environment)?,
             port: port(environment),
@@ -66,19 +57,39 @@ impl TargetConfig {
             client_name: client_name.to_owned(),
             idle: idle(environment)?,
             deadline: deadline(environment)?,
-            writing: Writing {
-                destination,
-                preallocate: environment.is_true("PREALLOCATION"),
-                image_mode: DISK_IMAGE_MODE,
-                grow_to_bytes,
-                keep_partial: true,
-                is_exact: false,
-                is_made: false,
-                read_back: args.verify == Some(Verify::Readback),
-                decompress_threads: args.pod.tuning.threads(),
-            },
+            writing: writing(args.mount.as_deref(), args.verify, args.pod.tuning.threads(), environment)?,
         })
     }
+}
+
+/// How the volume of a pod is written. `mount` is the directory of a filesystem volume, if a flag names it.
+pub(super) fn writing(
+    mount: Option<&Path>,
+    verify: Option<Verify>,
+    decompress_threads: usize,
+    environment: &Environment,
+) -> Result<Writing> {
+    let destination = destination(mount, environment)?;
+    let grow_to_bytes = match &destination {
+        Destination::Directory { path, .. } if !path.is_dir() => {
+            let text = format!("{} is not a directory: the volume must be mounted there", path.display());
+            return Err(Error::new(Kind::Target, text));
+        }
+        Destination::Directory { .. } => usable_size(environment)?,
+        Destination::Device(_) => None,
+    };
+    Ok(Writing {
+        destination,
+        preallocate: environment.is_true("PREALLOCATION"),
+        image_mode: DISK_IMAGE_MODE,
+        grow_to_bytes,
+        keep_partial: KeepPartial::Always,
+        is_exact: false,
+        is_made: false,
+        finishes_apart: false,
+        read_back: verify == Some(Verify::Readback),
+        decompress_threads,
+    })
 }
 
 fn address(environment: &Environment) -> Result<Option<IpAddr>> {
@@ -150,10 +161,10 @@ fn deadline(environment: &Environment) -> Result<Option<OffsetDateTime>> {
 
 /// A block device is the destination if the path is CDI's path of a block volume, or any block device that is not named
 /// `disk.img`. Every other path is an image file in a filesystem volume.
-fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destination> {
+fn destination(mount: Option<&Path>, environment: &Environment) -> Result<Destination> {
     use std::os::unix::fs::FileTypeExt;
-    if let Some(directory) = &args.mount {
-        return Ok(Destination::Directory { path: directory.clone(), image_name: DISK_IMAGE.into() });
+    if let Some(directory) = mount {
+        return Ok(Destination::Directory { path: directory.to_owned(), image_name: DISK_IMAGE.into() });
     }
     let text = environment.get("DESTINATION").unwrap_or(DEFAULT_DESTINATION);
     let path = PathBuf::from(text);

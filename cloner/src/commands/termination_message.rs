@@ -7,7 +7,7 @@ use std::path::Path;
 use decant_shared::protocol::cdi::TERMINATION_LIMIT_BYTES;
 
 use crate::error::{Error, Kind, Result};
-use crate::receive::Received;
+use crate::writing::WrittenClone;
 
 /// The message of a successful source. It is plain text: controllers search it for a phrase.
 pub fn of_source(preallocation: bool, digest: Option<&str>, not_kept: Option<&str>) -> String {
@@ -19,7 +19,7 @@ pub fn of_source(preallocation: bool, digest: Option<&str>, not_kept: Option<&st
 
 /// The message of a successful target. It is JSON: CDI's controllers parse it since 1.60. Older ones search it for the
 /// same phrase as in a source's message. Unlike CDI's own message, it reports whether preallocation was really applied.
-pub fn of_target(received: &Received) -> String {
+pub fn of_target(received: &WrittenClone) -> String {
     let verification = received.verification;
     let mut message = serde_json::json!({
         "preallocationApplied": received.preallocated,
@@ -80,13 +80,13 @@ mod tests {
     use crate::attributes::not_kept::NotKept;
     use crate::attributes::{Attribute, Kinds};
     use crate::digest::{ContentDigest, Digest};
-    use crate::receive::resume_verifier::Verification;
+    use crate::writing::Verification;
     use decant_shared::protocol::cdi::ContentType;
 
-    fn received(preallocated: bool) -> Received {
+    fn received(preallocated: bool) -> WrittenClone {
         let content_digest = ContentDigest { content_bytes: 1, digest: Digest([7; 32]) };
         let verification = Verification { content_digest, is_confirmed: true };
-        Received {
+        WrittenClone {
             content: ContentType::Block,
             stream_bytes: 1,
             verification,

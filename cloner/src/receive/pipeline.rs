@@ -19,10 +19,10 @@ use crate::receive::received_stream::ReceivedStream;
 use crate::receive::resume_verifier::ResumeVerifier;
 use crate::receive::streams::Streams;
 use crate::receive::transfer_state::UploadState;
-use crate::receive::write::{self, WriteResult};
-use crate::receive::{Received, Writing};
 use crate::snappy::decode::{DecodedBatch, Decoder};
 use crate::snappy::split::Pack;
+use crate::writing::write::{self, WriteResult};
+use crate::writing::{Writing, WrittenClone};
 
 /// How long a sender may send nothing, by default. The limit prevents a stalled source from blocking all retries
 /// (docs/migrate-from-cdi.md row 34), and gives a source on a slow disk the time to fill a block.
@@ -60,7 +60,7 @@ impl Transfer<'_> {
 }
 
 /// Receives `body`. Returns when it is written and synced.
-pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Received> {
+pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<WrittenClone> {
     let &mut Transfer { content, announced_bytes, writing, progress, stop, .. } = transfer;
     let count = writing.decompress_threads.max(1);
     let (deal, workers, collect) = lanes(count, "decompressor");
@@ -122,7 +122,7 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
         first_cause(written, others)
     })?;
     let WriteResult { stream_bytes, verification, not_kept } = written;
-    Ok(Received { content, stream_bytes, verification, preallocated: writing.preallocate, not_kept })
+    Ok(WrittenClone { content, stream_bytes, verification, preallocated: writing.preallocate, not_kept })
 }
 
 /// Reads the body to its proven end and deals it to the decompressors. They get the end of the data only after that.

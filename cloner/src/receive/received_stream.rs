@@ -1,7 +1,6 @@
 //! The logical stream as the writer sees it: the pieces of all batches, in order and verified.
 
 use std::rc::Rc;
-use std::thread::scope;
 
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::ContentType;
@@ -9,13 +8,14 @@ use decant_shared::protocol::progress::Progress;
 
 use crate::digest::segments::zeros_step_bytes;
 use crate::error::{Error, Result};
-use crate::pipeline::join::{first_cause, join};
 use crate::pipeline::lanes::{Collect, Pool};
-use crate::receive::resume_verifier::{ResumeVerifier, Verification};
-use crate::receive::sync::{self, Pacer, Synced};
+use crate::receive::resume_verifier::ResumeVerifier;
 use crate::snappy::decode::{DecodedBatch, Item};
 use crate::stream::{Piece, Pull};
 use crate::tar::reader::VerifyContent;
+use crate::writing::Verification;
+use crate::writing::checked_stream::{CheckedStream, ContentVerifier};
+use crate::writing::sync::Pacer;
 
 /// Takes batches from the decompressors and yields their pieces.
 pub struct ReceivedStream<'a> {
@@ -69,44 +69,6 @@ impl<'a> ReceivedStream<'a> {
         }
     }
 
-    /// The counters of this transfer.
-    pub fn progress(&self) -> &'a Progress {
-        self.progress
-    }
-
-    /// The verifier of the content.
-    pub fn verifier(&self) -> Rc<ResumeVerifier> {
-        Rc::clone(&self.verifier)
-    }
-
-    /// Runs `write` on this stream while a thread syncs what was written.
-    pub fn paced<T>(
-        &mut self,
-        synced: Synced,
-        stop: &Stop,
-        write: impl FnOnce(&mut Self) -> Result<T>,
-    ) -> Result<T> {
-        let progress = self.progress;
-        scope(|scope| {
-            let (pacer, thread) = sync::start(scope, synced, progress, stop)?;
-            self.pacer = Some(pacer);
-            let written = write(self);
-            self.pacer = None;
-            first_cause(written, join(vec![Ok(thread)]))
-        })
-    }
-
-    /// After everything was written: drops the rest of the stream. Returns the length of the stream and the
-    /// verification of its content.
-    pub fn finish(&mut self) -> Result<(u64, Verification)> {
-        loop {
-            if let Some(verification) = self.verification {
-                return Ok((self.stream_bytes, verification));
-            }
-            self.next_piece(u64::MAX)?;
-        }
-    }
-
     /// Advances to the next run of bytes. Returns `false` if the stream is complete.
     fn advance(&mut self) -> Result<bool> {
         while self.verification.is_none() {
@@ -143,6 +105,29 @@ impl<'a> ReceivedStream<'a> {
 
 fn other_length(announced_bytes: u64, sent_bytes: u64) -> Error {
     Error::damaged(format!("the sender announced {announced_bytes} bytes and sent {sent_bytes}"))
+}
+
+impl<'a> CheckedStream<'a> for ReceivedStream<'a> {
+    fn progress(&self) -> &'a Progress {
+        self.progress
+    }
+
+    fn verifier(&self) -> Rc<dyn ContentVerifier> {
+        Rc::clone(&self.verifier) as Rc<dyn ContentVerifier>
+    }
+
+    fn set_pacer(&mut self, pacer: Option<Pacer>) {
+        self.pacer = pacer;
+    }
+
+    fn finish(&mut self) -> Result<(u64, Verification)> {
+        loop {
+            if let Some(verification) = self.verification {
+                return Ok((self.stream_bytes, verification));
+            }
+            self.next_piece(u64::MAX)?;
+        }
+    }
 }
 
 impl Pull for ReceivedStream<'_> {

@@ -16,15 +16,16 @@ use decant_shared::protocol::stream_id::StreamId;
 use rustls::pki_types::CertificateDer;
 
 use crate::error::{Error, Kind, Result};
+use crate::receive::REPLACED;
 use crate::receive::admission::{Admission, AdmittedUpload, PeerIdentity, admit};
 use crate::receive::body::{ReceiveContext, receive_stream};
 use crate::receive::pipeline::{self, Transfer};
 use crate::receive::streams::Streams;
 use crate::receive::transfer_state::{Busy, CurrentTransfer, Held, TransferState, UploadState};
-use crate::receive::{REPLACED, Received, Writing};
-use crate::volume::destination::Destination;
+use crate::volume::destination::{Destination, KeepPartial};
 use crate::volume::tree::write::leaves_something;
 use crate::volume::writer_lock::{Share, WriterLock};
+use crate::writing::{Writing, WrittenClone};
 
 /// The type of answers: people read them, and CDI's cloner ignores them.
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -41,7 +42,7 @@ pub struct UploadService {
     /// Ends a transfer early.
     pub(super) stop: Stop,
     /// Gets the outcome of every transfer, after its answer was sent.
-    outcomes: Sender<Result<Received>>,
+    outcomes: Sender<Result<WrittenClone>>,
     pub(super) state: UploadState,
     refusals: Refusals,
     /// The leftover in the volume was of no use once. It is not read back again, even if it could not be removed.
@@ -60,7 +61,7 @@ impl UploadService {
         client_name: String,
         progress: Arc<Progress>,
         stop: Stop,
-        outcomes: Sender<Result<Received>>,
+        outcomes: Sender<Result<WrittenClone>>,
     ) -> Self {
         Self {
             writing,
@@ -181,13 +182,16 @@ impl UploadService {
         upload: AdmittedUpload,
         streams: Option<&mut Streams>,
         busy: &mut Busy<'_>,
-    ) -> Result<Received> {
+    ) -> Result<WrittenClone> {
         let AdmittedUpload { content, announced_bytes, resume, has_attributes, .. } = upload;
         let held = busy.held.take().filter(|held| held.content == content);
         let mut held = held.map_or(Vec::new(), |held| held.digests);
         held.truncate(resume.unwrap_or(0));
         let writing = Writing {
-            keep_partial: self.writing.can_resume(content) && resume.is_some(),
+            keep_partial: match resume {
+                Some(_) if self.writing.can_resume(content) => self.writing.keep_partial,
+                _ => KeepPartial::Never,
+            },
             is_exact: has_attributes || self.writing.is_exact,
             ..self.writing.clone()
         };
@@ -214,7 +218,7 @@ impl UploadService {
         if outcome.as_ref().is_err_and(|error| error.kind() == Kind::Leftover) {
             self.is_leftover_useless.store(true, Ordering::Release);
         }
-        if writing.keep_partial && outcome.as_ref().is_err_and(leaves_something) {
+        if writing.keep_partial.keeps(&stop) && outcome.as_ref().is_err_and(leaves_something) {
             busy.held = Some(Held { content, digests: held });
         }
         outcome

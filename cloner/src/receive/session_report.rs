@@ -10,10 +10,10 @@ use decant_shared::protocol::session::{ATTRIBUTES_LINE, GREETING, STREAMS_LINE, 
 
 use crate::digest::{HELD_LIMIT, SEGMENT_BYTES};
 use crate::error::Result;
-use crate::receive::held;
 use crate::receive::server::UploadService;
 use crate::receive::transfer_state::{CurrentTransfer, Held, Unavailable};
 use crate::volume::destination::Destination;
+use crate::writing::held;
 
 /// The maximum number of digests in one answer: 16 KiB of text.
 const DIGESTS_AT_ONCE: usize = 256;

@@ -82,7 +82,7 @@ pub fn describe(progress: &Progress, meter: &RateMeter) -> String {
 }
 
 /// For example `10.00 GiB in 12s, 853.1 MiB/s (1.10 GiB on the wire, 95 % compressed)`. Zeros and holes count as
-/// compressed.
+/// compressed. A direct clone has no wire.
 pub fn summary(progress: &Progress, elapsed: Duration) -> String {
     let sent_bytes = progress.sent_bytes();
     let millis = elapsed.as_millis().max(1);
@@ -92,6 +92,9 @@ pub fn summary(progress: &Progress, elapsed: Duration) -> String {
     } else {
         Seconds::from(elapsed).to_string()
     };
+    if progress.wire_bytes() == 0 {
+        return format!("{} in {took}, {rate}", Bytes(sent_bytes));
+    }
     let packed = u128::from(progress.packed_bytes()) * 100 / u128::from(sent_bytes).max(1);
     let wire_bytes = Bytes(progress.wire_bytes());
     format!("{} in {took}, {rate} ({wire_bytes} on the wire, {packed} % compressed)", Bytes(sent_bytes))

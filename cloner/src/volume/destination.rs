@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use decant_shared::process::stop::{Stop, StopReason};
+
 /// Where a clone is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
@@ -23,6 +25,29 @@ impl Destination {
         match self {
             Self::Device(path) => path.as_os_str().as_encoded_bytes().to_vec(),
             Self::Directory { image_name, .. } => image_name.as_encoded_bytes().to_vec(),
+        }
+    }
+}
+
+/// After which failures a clone keeps what it wrote, so that the next attempt can resume. What did not fit is never kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeepPartial {
+    /// After no failure.
+    #[default]
+    Never,
+    /// Only if a signal ended the clone.
+    AfterSignal,
+    /// After all failures that the next attempt may not have.
+    Always,
+}
+
+impl KeepPartial {
+    /// Whether a clone that `stop` can end, and that has failed, keeps what it wrote.
+    pub fn keeps(self, stop: &Stop) -> bool {
+        match self {
+            Self::Never => false,
+            Self::AfterSignal => matches!(stop.reason(), Some(StopReason::Signal(_))),
+            Self::Always => true,
         }
     }
 }

@@ -123,7 +123,7 @@ fn read_blocks() -> i64 {
 
 /// The number of bytes that are dropped together after they were written.
 const WRITE_STEP_BYTES: u64 = 8 << 20;
-/// The maximum distance between the writer and what is on disk (`receive/sync.rs`, for a tree).
+/// The maximum distance between the writer and what is on disk (`writing/sync.rs`, for a tree).
 const WRITE_UNSYNCED_BYTES: u64 = 48 << 20;
 
 /// Drops the pages of one file that is written from its beginning to its end.

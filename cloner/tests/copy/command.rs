@@ -37,7 +37,7 @@ impl Outcome {
 /// The command with these arguments and an empty environment.
 pub(crate) fn command<W: AsRef<OsStr>>(arguments: &[W]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloner"));
-    command.env_clear().arg("copy").args(arguments).stdin(Stdio::null());
+    command.env_clear().arg("copy").args(crate::MODE).args(arguments).stdin(Stdio::null());
     command
 }
 
@@ -60,7 +60,9 @@ impl Running {
         // Slow enough that it still runs when a busy machine reaches the next line.
         let arguments = ["--log-format=json".as_ref(), "--limit=1MiB/s".as_ref(), source, target];
         let process = Process::spawn(&mut command(&arguments));
-        process.line("\"receiving a ");
+        if crate::IS_WIRE {
+            process.line("\"receiving a ");
+        }
         until(&appears.display().to_string(), || appears.exists());
         Self(process)
     }

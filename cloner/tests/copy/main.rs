@@ -1,4 +1,5 @@
-//! `cloner copy` as a process, with real files, directories and block devices.
+//! `cloner copy` as a process, with real files, directories and block devices. `cloner/tests/copy_wire/main.rs` runs the
+//! same tests over the path between two pods.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod attributes;
@@ -12,8 +13,13 @@ mod optional;
 mod property;
 mod refusals;
 mod replaced;
+mod resumed;
 mod screen;
-mod single_stack;
 mod sizes;
 mod spelling;
 mod writers;
+
+/// The arguments of every copy.
+pub(crate) const MODE: &[&str] = &[];
+/// Whether the copies use the path between two pods.
+pub(crate) const IS_WIRE: bool = false;

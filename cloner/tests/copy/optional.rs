@@ -24,7 +24,11 @@ fn copy_without(name: &str, errno: &str, path: Option<&Path>, arguments: &[&Path
     if let Some(path) = path {
         command.arg("-P").arg(path);
     }
-    command.args([env!("CARGO_BIN_EXE_cloner"), "copy", "--quiet"]).args(arguments).stdin(Stdio::null());
+    command
+        .args([env!("CARGO_BIN_EXE_cloner"), "copy", "--quiet"])
+        .args(crate::MODE)
+        .args(arguments)
+        .stdin(Stdio::null());
     let output = command.output().expect("strace");
     Outcome {
         code: output.status.code(),
@@ -196,6 +200,7 @@ fn without_syncfs_each_file_of_a_tree_is_synced() {
             .arg(&log)
             .args(["-e", &format!("inject=syncfs:error={errno}")])
             .args([env!("CARGO_BIN_EXE_cloner"), "copy", "--quiet"])
+            .args(crate::MODE)
             .args([&source, &target])
             .output()
             .unwrap();
@@ -328,6 +333,7 @@ fn on_fuse_each_file_of_a_tree_is_synced() {
         .args(["-f", "-qq", "-y", "-e", "trace=fsync", "-o"])
         .arg(&log)
         .args([env!("CARGO_BIN_EXE_cloner"), "copy", "--quiet"])
+        .args(crate::MODE)
         .args([&source, &target])
         .output()
         .unwrap();

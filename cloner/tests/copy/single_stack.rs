@@ -9,7 +9,7 @@ use decant_test_support::noise;
 use super::command::Scratch;
 
 const SCRIPT: &str =
-    r#"ip link set lo up && ip address del 127.0.0.1/8 dev lo && exec "$CLONER" copy --quiet a b"#;
+    r#"ip link set lo up && ip address del 127.0.0.1/8 dev lo && exec "$CLONER" copy --wire --quiet a b"#;
 
 #[test]
 fn a_copy_works_with_ipv6_only() {

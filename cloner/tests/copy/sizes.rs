@@ -71,7 +71,7 @@ fn a_sparse_file_of_five_gib_is_copied_fast_and_stays_sparse() {
     let ended = copy(&[&source, &scratch.at("b")]);
     ended.assert_done();
     // Holes are neither read nor sent.
-    assert!(ended.stdout.contains(" KiB on the wire"), "{ended:?}");
+    assert!(!crate::IS_WIRE || ended.stdout.contains(" KiB on the wire"), "{ended:?}");
     let target = fs::File::open(scratch.at("b")).unwrap();
     assert_eq!(target.metadata().unwrap().len(), 5 << 30);
     assert!(allocated_bytes(&scratch.at("b")) < 1 << 20, "{} bytes", allocated_bytes(&scratch.at("b")));
@@ -139,7 +139,8 @@ fn a_terabyte_of_holes_sends_few_bytes() {
     let target = scratch.at("b");
     let ended = copy(&[&source, &target]);
     ended.assert_done();
-    assert!(ended.stdout.contains("1.00 TiB in ") && ended.stdout.contains(" B on the wire"), "{ended:?}");
+    assert!(ended.stdout.contains("1.00 TiB in "), "{ended:?}");
+    assert!(!crate::IS_WIRE || ended.stdout.contains(" B on the wire"), "{ended:?}");
     let (file, mut found) = (fs::File::open(&target).unwrap(), [0; 7]);
     for at in [0, 500 << 30, (1 << 40) - 7] {
         file.read_exact_at(&mut found, at).unwrap();

@@ -58,6 +58,15 @@ impl SlowDisk {
         assert!(same.success());
     }
 
+    /// Of the source less than one window of the reader (32 MiB) may stay in the page cache, and of its copy what may not
+    /// be synced yet.
+    fn assert_cache(&self, image: &Path) {
+        for (path, at_most_bytes) in [(self.source.as_path(), 16 * MIB), (image, 64 * MIB)] {
+            let cached_bytes = cached_bytes(path);
+            assert!(cached_bytes <= at_most_bytes, "{cached_bytes} bytes of {} are cached", path.display());
+        }
+    }
+
     fn copy(&self, target: &Path) {
         let cgroup = self.cgroup();
         let mut command = cgroup.command(env!("CARGO_BIN_EXE_cloner"));
@@ -65,6 +74,13 @@ impl SlowDisk {
         let done = done.stdout(Stdio::null()).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         println!("copy: {} MiB at most", cgroup.peak_bytes() / MIB);
+        self.assert_equal(target);
+    }
+
+    fn direct(&self, pair: Pair, target: &Path) {
+        let pair = pair.in_cgroups([self.cgroup(), self.cgroup()]);
+        pair.direct("10GiB/s").assert_success();
+        println!("direct: {} MiB at most", pair.cgroups()[1].peak_bytes() / MIB);
         self.assert_equal(target);
     }
 
@@ -122,6 +138,40 @@ fn source_and_target_of_a_slow_filesystem_fit_into_64_mib_each() {
     bench.pair(&image, &image);
 }
 
+#[test]
+fn a_direct_clone_of_a_slow_image_volume_fits_into_64_mib() {
+    if !is_root() {
+        return;
+    }
+    let bench = SlowDisk::new();
+    let mounted = bench.mounted();
+    let image = mounted.path().join("disk.img");
+    bench.direct(Pair::of_directory(bench.source.parent().unwrap(), &image), &image);
+}
+
+#[test]
+fn a_direct_clone_to_a_slow_device_fits_into_64_mib() {
+    if !is_root() {
+        return;
+    }
+    let bench = SlowDisk::new();
+    let device = bench.device.0.clone();
+    bench.direct(Pair::new(&bench.source, &device), &device);
+}
+
+/// Without a limit on memory.
+#[test]
+fn a_large_file_of_a_direct_clone_does_not_stay_in_the_page_cache() {
+    if !is_root() {
+        return;
+    }
+    let bench = SlowDisk::new();
+    let mounted = bench.mounted();
+    let image = mounted.path().join("disk.img");
+    Pair::of_directory(bench.source.parent().unwrap(), &image).direct("10GiB/s").assert_success();
+    bench.assert_cache(&image);
+}
+
 /// The usual volume: a filesystem, and in it one huge file.
 #[test]
 fn source_and_target_of_a_slow_image_volume_fit_into_64_mib_each() {
@@ -147,11 +197,7 @@ fn a_large_file_does_not_stay_in_the_page_cache() {
     let (receiver, sender) = (pair.target(), pair.source("10GiB/s"));
     sender.assert_success();
     receiver.assert_success();
-    // Of the source less than one window of the reader (32 MiB) may stay, and of the image what may not be synced yet.
-    for (path, at_most_bytes) in [(&bench.source, 16 * MIB), (&image, 64 * MIB)] {
-        let cached_bytes = cached_bytes(path);
-        assert!(cached_bytes <= at_most_bytes, "{cached_bytes} bytes of {} are cached", path.display());
-    }
+    bench.assert_cache(&image);
 }
 
 /// How much of a file is in the page cache. `fincore` reads nothing itself. A read with `RWF_NOWAIT` would let the

@@ -5,6 +5,7 @@
 mod bounded;
 mod changes;
 mod cuts;
+mod direct;
 mod failing;
 mod flooded;
 mod kills;

@@ -143,6 +143,20 @@ impl Pair {
         }))
     }
 
+    /// One process that clones directly.
+    pub(crate) fn direct(&self, limit: &str) -> CloneProcess {
+        self.direct_with(limit, &[])
+    }
+
+    /// The same with some more in its environment.
+    pub(crate) fn direct_with(&self, limit: &str, variables: &[(&str, &str)]) -> CloneProcess {
+        let mut command = self.cloner(1);
+        command.arg("direct").env("OWNER_UID", "uid").env("VOLUME_MODE", self.volume_mode);
+        command.env("MOUNT_POINT", &self.source).env("DESTINATION", &self.destination);
+        command.env("DECANT_METRICS_PORT", "0").env("DECANT_LIMIT", limit);
+        CloneProcess(Process::spawn(command.envs(variables.iter().copied())))
+    }
+
     pub(crate) fn source(&self, limit: &str) -> CloneProcess {
         self.source_with(limit, &[])
     }
@@ -196,6 +210,16 @@ impl CloneProcess {
     /// As a failing node, or a kernel short of memory, does.
     pub(crate) fn kill(&mut self) {
         self.0.kill();
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        self.0.signal(signal);
     }
 
     /// Stops it until it is killed.

@@ -229,6 +229,19 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_without_its_data_source_is_noticed() {
+        let [_, target] = keys();
+        let mut object = claim(&target, None, "2Gi", &args(&[]));
+        assert_eq!(check_kept(&object.clone().into()), Ok(()));
+        let spec = object["spec"].as_object_mut().unwrap();
+        // Kubernetes before 1.24 keeps only this field, and only with its feature gate.
+        spec.remove("dataSourceRef");
+        assert_eq!(check_kept(&object.clone().into()), Ok(()));
+        object["spec"].as_object_mut().unwrap().remove("dataSource");
+        assert!(check_kept(&object.into()).unwrap_err().to_string().contains("AnyVolumeDataSource"));
+    }
+
+    #[test]
     fn the_size_is_the_larger_one_of_the_sources_sizes() {
         assert_eq!(size_of(&golden()).as_deref(), Some("2Gi"));
         assert_eq!(size_of(&Claim::default()), None);

@@ -143,11 +143,11 @@ pub const TRANSFER: &str = "decant.dev/transfer";
 pub const DATA_SOURCE_NAMESPACE: &str = "cdi.kubevirt.io/dataSourceNamespace";
 /// On a PVC, by the scheduler: the node of its first consumer.
 pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
-/// On a prime PVC of a CloneSource: finalizer; it exists before the source pod does.
+/// On a prime PVC of a CloneSource, as a finalizer: it exists before the source pod does.
 pub const OWN_CLONE_FINALIZER: &str = "decant.dev/clone-source";
-/// On a PVC that a CloneSource fills before it is bound: finalizer; it exists before the prime PVC does.
+/// On a PVC that a CloneSource fills before it is bound, as a finalizer: it exists before the prime PVC does.
 pub const OWN_POPULATOR_FINALIZER: &str = "decant.dev/populator";
-/// On both pods and their Secrets: label, `source` or `target`.
+/// On both pods and their Secrets, as a label: `source` or `target`.
 pub const ROLE: &str = "decant.dev/role";
 /// Finalizer on a PVC that a VolumeCloneSource fills before it is bound. It exists before the prime PVC does.
 pub const POPULATOR_FINALIZER: &str = "cdi.kubevirt.io/clonePopulator";

@@ -205,9 +205,16 @@ impl Claim {
         None
     }
 
-    /// The claim that gets the volume of this one, according to an annotation that users can write.
+    /// The name of its prime, if it is filled before it is bound.
+    pub fn prime_name(&self) -> Option<String> {
+        Some(names::prime(self.populator()?.kind, &self.metadata.uid))
+    }
+
+    /// The claim that gets the volume of this one, according to an annotation that users can write. A claim that is
+    /// filled before it is bound fills no other one.
     pub fn populates(&self) -> Option<Key> {
-        self.metadata.annotation(POPULATES)?.parse().ok()
+        let annotation = self.metadata.annotation(POPULATES).filter(|_| self.populator().is_none());
+        annotation?.parse().ok()
     }
 
     /// Whether it is bound to a volume.

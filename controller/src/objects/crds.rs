@@ -183,7 +183,7 @@ fn volume_clone_source() -> Value {
             "name": text("The name of the object."),
         },
     });
-    let mut spec = object(
+    let spec = object(
         "What a PVC whose `dataSourceRef` names this object is filled with.",
         &json!({
             "source": source,
@@ -191,7 +191,7 @@ fn volume_clone_source() -> Value {
             "priorityClassName": text("Priority class of the clone's pods."),
         }),
     );
-    spec["required"] = json!(["source"]);
+    let spec = merged(&spec, &json!({ "required": ["source"] }));
     let version = json!({
         "name": "v1beta1", "served": true, "storage": true,
         "schema": { "openAPIV3Schema": data_source_schema("The source of PVCs, as CDI describes it.", &spec) },

@@ -91,6 +91,11 @@ pub fn is_prime(name: &str, uid: &Uid) -> bool {
     [PRIME, CDI_PRIME].iter().any(|prefix| name.strip_prefix(prefix) == Some(uid.as_str()))
 }
 
+/// Whether a PVC of this name may be a prime.
+pub fn may_be_prime(name: &str) -> bool {
+    [PRIME, CDI_PRIME].iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// The VolumeCloneSource of the DataVolume with `uid`.
 pub fn volume_clone_source(uid: &Uid) -> String {
     format!("volume-clone-source-{uid}")

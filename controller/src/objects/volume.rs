@@ -14,6 +14,16 @@ pub struct Volume {
     pub metadata: Meta,
     /// The spec.
     pub spec: VolumeSpec,
+    /// The status.
+    pub status: VolumeStatus,
+}
+
+/// The status of a volume.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct VolumeStatus {
+    /// `Available`, `Bound`, `Released` or `Failed`.
+    pub phase: String,
 }
 
 /// The spec of a volume.

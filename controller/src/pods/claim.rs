@@ -116,13 +116,14 @@ pub fn populated_claim(dv: &DataVolume, source: &Key, spec: &ClaimTemplate, poli
         (USE_POPULATOR, "true".to_owned()),
         (DATA_SOURCE_NAMESPACE, elsewhere.unwrap_or_default()),
     ];
+    let source = json!({
+        "apiGroup": Kind::VolumeCloneSource.group(), "kind": Kind::VolumeCloneSource.name(),
+        "name": names::volume_clone_source(&meta.uid),
+    });
     let mut claim = claim(dv, spec, policy, purpose);
-    // Kubernetes before 1.24 knows only the first field.
-    for field in ["dataSource", "dataSourceRef"] {
-        claim["spec"][field] = json!({
-            "apiGroup": Kind::VolumeCloneSource.group(), "kind": Kind::VolumeCloneSource.name(),
-            "name": names::volume_clone_source(&meta.uid),
-        });
+    if let Some(spec) = claim.get_mut("spec").and_then(Value::as_object_mut) {
+        // Kubernetes before 1.24 knows only the first field.
+        spec.extend(["dataSource", "dataSourceRef"].map(|field| (field.to_owned(), source.clone())));
     }
     claim
 }

@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 
 use crate::objects::annotations::{
     CLONE_ERROR, CLONE_OF, CLONE_PHASE, CLONE_TYPE, COPY, DIGEST, INSTANCETYPE_LABELS, LEFT_SECS, POD_PHASE,
-    POD_READY, POD_RESTARTS, POPULATOR_PROGRESS, PRE_POPULATED, PREALLOCATION_APPLIED,
-    PREALLOCATION_REQUESTED, RATE_BYTES, REPLACED_PODS, RUNNING, RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES,
-    SOURCE_CONTAINER, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TARGET_CONTAINER,
-    TOTAL_BYTES, TRANSFER_PHASE,
+    POD_READY, POD_RESTARTS, PRE_POPULATED, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, RATE_BYTES,
+    REPLACED_PODS, RUNNING, RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES, SOURCE_CONTAINER, SOURCE_RUNNING,
+    SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES, TRANSFER_PHASE,
 };
 use crate::objects::{Claim, DataVolumePhase, Pod, PodPhase};
 use crate::pods::role::Role;
 use crate::pods::termination;
 use crate::pods::termination::TargetMessage;
-use crate::reconcile::observed::{Flow, Observed};
+use crate::reconcile::observed::Observed;
 use crate::reconcile::outcome::CloneOutcome;
-use crate::reconcile::rules::populated::has_changed_policy;
+use crate::reconcile::rules::populated::{has_changed_policy, removable_prime};
 use crate::reconcile::rules::running::pod_names;
 use crate::reconcile::status::population::clone_phase;
 use crate::reconcile::status::restarts;
@@ -83,6 +82,8 @@ pub enum Action {
     HandOverVolume,
     /// Give the volume its own reclaim policy back.
     RestorePolicy,
+    /// Mark the target claim as complete, and record that its volume was handed over.
+    MarkPopulated,
 }
 
 /// The slot action of `step`: a clone that runs or is queued needs a slot; any other clone releases its slot.
@@ -107,12 +108,18 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
         Step::Adopt => actions.push(Action::AdoptClaim),
         Step::MakeClaim => {
             actions.extend(instancetype(seen).map(Action::Label));
-            if seen.flow == Flow::Populator {
-                actions.push(Action::MakeCloneSource);
-            }
             actions.push(Action::MakeClaim);
         }
-        Step::MakePrime => actions.extend([Action::HoldPopulation(true), Action::MakePrime]),
+        // The claim is held first, so that a deletion removes what follows.
+        Step::MakePrime => {
+            actions.push(Action::HoldPopulation(true));
+            let has_source =
+                seen.population.as_ref().is_some_and(|population| population.own_source.is_some());
+            if seen.data_volume.is_some() && !has_source {
+                actions.push(Action::MakeCloneSource);
+            }
+            actions.push(Action::MakePrime);
+        }
         Step::RecordPrime => actions.push(Action::RecordPrime),
         Step::ReplacePrime(fault) => {
             if *fault == PrimeFault::NodeRefused {
@@ -129,13 +136,12 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
         Step::ReleasePrime => actions.push(Action::DeletePrime),
         Step::HandOver => actions.push(Action::HandOverVolume),
         Step::RestorePolicy => {
-            actions.push(Action::RestorePolicy);
-            actions.push(Action::Annotate(complete()));
+            actions.extend([Action::RestorePolicy, Action::MarkPopulated]);
         }
         Step::VolumeGone => actions.push(Action::ForgetPopulation),
         Step::MarkDone if seen.population.is_some() => {
             actions.extend(digest(step, seen).map(Action::Tell));
-            actions.push(Action::Annotate(complete()));
+            actions.push(Action::MarkPopulated);
         }
         Step::MakeKeptClaim => actions.push(Action::MakeKeptClaim),
         // The clone's own objects are removed first: after the claim changes, it is no longer recognized as a clone's.
@@ -147,7 +153,10 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
             clean_up(seen, &mut actions);
             actions.push(Action::KeepVolume);
         }
-        Step::VolumeInTheWay(_) => delete_pods(seen, &mut actions),
+        Step::VolumeInTheWay(_) => {
+            delete_pods(seen, &mut actions);
+            clean_up_prime(seen, &mut actions);
+        }
         Step::Adopted => {
             if seen.is_populated() {
                 clean_up(seen, &mut actions);
@@ -185,7 +194,9 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
     }
     // CDI's tools read the state of the pods from the claim.
     if let Some(claim) = seen.target.as_ref().filter(|claim| !claim.metadata.is_deleting())
-        && !matches!(step, Step::Nothing | Step::Done | Step::Adopted | Step::Taken | Step::NotOurs(_))
+        && !matches!(step, Step::Nothing | Step::Done | Step::Adopted | Step::Taken)
+        // A claim without a DataVolume has no other place to report that.
+        && (!matches!(step, Step::NotOurs(_)) || seen.data_volume.is_none())
         && !matches!(step, Step::AwaitVolume | Step::KeepVolume | Step::ExpectVolume)
         && seen.target_is_ours()
     {
@@ -250,27 +261,23 @@ fn digest(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<
     (dv.metadata.annotation(DIGEST) != digest.as_deref()).then(|| BTreeMap::from([(DIGEST, digest)]))
 }
 
-/// The annotations of a claim whose population is complete.
-fn complete() -> BTreeMap<&'static str, String> {
-    BTreeMap::from([
-        (CLONE_OF, "true".to_owned()),
-        (CLONE_PHASE, DataVolumePhase::Succeeded.to_string()),
-        (POPULATOR_PROGRESS, "100.0%".to_owned()),
-    ])
-}
-
-/// Removes what a population leaves. A volume with a changed policy gets it back first, because it would otherwise
-/// survive without a claim. The target claim waits until the prime is being deleted, not until it is gone: users of the
-/// prime's namespace must not keep it.
-fn clean_up_population(seen: &Observed, actions: &mut Vec<Action>) {
-    let Some(population) = &seen.population else { return };
+/// Removes the prime. A volume with a changed policy gets it back first, because it would otherwise survive without a
+/// claim.
+fn clean_up_prime(seen: &Observed, actions: &mut Vec<Action>) {
+    let (Some(population), Some(target)) = (&seen.population, &seen.target) else { return };
     if population.volume.as_deref().is_some_and(has_changed_policy) {
         actions.push(Action::RestorePolicy);
     }
-    let prime = population.prime.ours().filter(|prime| !prime.metadata.is_deleting());
-    if prime.is_some() {
+    if removable_prime(population, target).is_some() {
         actions.push(Action::DeletePrime);
     }
+}
+
+/// Removes what a population leaves. The target claim waits until the prime is being deleted, not until it is gone:
+/// users of the prime's namespace must not keep it.
+fn clean_up_population(seen: &Observed, actions: &mut Vec<Action>) {
+    let Some(population) = &seen.population else { return };
+    clean_up_prime(seen, actions);
     if population.own_source.is_some() {
         actions.push(Action::DeleteCloneSource);
     }

@@ -109,7 +109,7 @@ const ABOUT_CLAIM: [Reason; 5] = [
 pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> Vec<Event> {
     let Some(claim) = &seen.target else { return Vec::new() };
     let is_said = |text: &str| {
-        [RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE]
+        [RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE, CLONE_ERROR]
             .iter()
             .any(|name| claim.metadata.annotation(name) == Some(text))
     };

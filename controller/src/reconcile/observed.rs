@@ -91,12 +91,25 @@ pub struct Population {
     pub record: Option<PopulatedVolume>,
     /// The volume of `record`, or the one that the target is bound to; `None` if it is gone.
     pub volume: Option<Arc<Volume>>,
+    /// Pods that still use the volume although the prime is gone: users can remove the protection of the prime.
+    pub users: Vec<Key>,
     /// How the target's class creates volumes.
     pub provisioner: Provisioner,
+    /// What prevents the prime from getting a volume.
+    pub provisioning_error: Option<ProvisioningError>,
     /// The VolumeCloneSource that the controller created for the DataVolume of the target.
     pub own_source: Option<Arc<VolumeCloneSource>>,
     /// The settings of the data source, as annotations of a PVC.
     pub settings: Vec<(&'static str, String)>,
+}
+
+/// What an event about the prime PVC reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvisioningError {
+    /// Its reason.
+    pub reason: String,
+    /// Its message, after the name of the prime.
+    pub message: String,
 }
 
 /// The PVC with the name of the prime.

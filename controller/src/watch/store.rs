@@ -8,8 +8,8 @@ use serde::Deserialize;
 use crate::objects::annotations::CLONE_REQUEST;
 use crate::objects::clone_request::{Wanted, wanted};
 use crate::objects::{
-    Claim, CloneSource, DataSource, DataVolume, Key, Meta, Object, Pod, PopulatorKind, PopulatorRef,
-    VolumeCloneSource, decode,
+    Claim, CloneSource, DataSource, DataVolume, Key, Kind, Meta, Object, Pod, PopulatorKind, PopulatorRef,
+    VolumeCloneSource, decode, names,
 };
 use crate::pods::identity::PodIdentity;
 use crate::token::key::TokenKey;
@@ -19,7 +19,7 @@ pub trait StoreObject: serde::de::DeserializeOwned + Send + Sync + 'static {
     /// Its metadata.
     fn meta(&self) -> &Meta;
     /// What the view refers to. Its key is found by that, and is woken when the other object changes.
-    fn indexed_by(&self) -> Option<IndexKey>;
+    fn indexed_by(&self) -> Vec<IndexKey>;
 }
 
 /// What a view refers to, for the reverse lookup.
@@ -33,8 +33,8 @@ pub enum IndexKey {
     Of(Key),
     /// This object fills it before it is bound.
     FilledBy(PopulatorRef),
-    /// Its volume is handed over to the claim of this key.
-    Populates(Key),
+    /// It is a claim of this name, which only primes have, or its prime has this name. Names cannot be changed.
+    Prime(String),
 }
 
 /// An object of which only the metadata is read.
@@ -124,7 +124,7 @@ impl<T: StoreObject> Store<T> {
         let key = view.meta().key();
         let mut inner = self.lock();
         let before = inner.take(&key);
-        if let Some(link) = view.indexed_by() {
+        for link in view.indexed_by() {
             inner.back.entry(link).or_default().insert(key.clone());
         }
         inner.views.insert(key, Arc::new(view));
@@ -149,9 +149,8 @@ impl<T: StoreObject> Store<T> {
 impl<T: StoreObject> StoreState<T> {
     fn take(&mut self, key: &Key) -> Option<Arc<T>> {
         let view = self.views.remove(key)?;
-        if let Some(link) = view.indexed_by()
-            && let Some(keys) = self.back.get_mut(&link)
-        {
+        for link in view.indexed_by() {
+            let Some(keys) = self.back.get_mut(&link) else { continue };
             keys.remove(key);
             if keys.is_empty() {
                 self.back.remove(&link);
@@ -209,10 +208,62 @@ impl Stores {
         self.claims.pointing_to(&IndexKey::FilledBy(PopulatorRef { kind, key }))
     }
 
-    /// The claims that say that their volume is for the claim `target`.
-    pub fn claims_that_populate(&self, target: &Key) -> Vec<Arc<Claim>> {
-        let keys = self.claims.pointing_to(&IndexKey::Populates(target.clone()));
-        keys.iter().filter_map(|key| self.claims.get(key)).collect()
+    /// The claims with the name of the prime of the claim `target`, in any namespace.
+    pub fn primes_of(&self, target: &Claim) -> Vec<Arc<Claim>> {
+        let Some(name) = target.prime_name() else { return Vec::new() };
+        let keys = self.claims.pointing_to(&IndexKey::Prime(name.clone()));
+        keys.iter().filter(|key| key.name == name).filter_map(|key| self.claims.get(key)).collect()
+    }
+
+    /// The claim whose prime has the name of `prime`.
+    pub fn target_of(&self, prime: &Claim) -> Option<Arc<Claim>> {
+        let name = &prime.metadata.name;
+        let keys = self.claims.pointing_to(&IndexKey::Prime(name.clone()));
+        let mut claims = keys.iter().filter_map(|key| self.claims.get(key));
+        claims.find(|claim| claim.prime_name().as_ref() == Some(name))
+    }
+
+    /// The keys to reconcile after the object `key` of `kind` changed. `links` is what it refers to, and referred to
+    /// before.
+    pub fn affected_by(
+        &self,
+        kind: Kind,
+        key: &Key,
+        links: impl IntoIterator<Item = IndexKey>,
+    ) -> BTreeSet<Key> {
+        let links = links.into_iter();
+        let mut keys: BTreeSet<Key> = match kind {
+            Kind::Pod => {
+                let clones = links.filter_map(|link| match link {
+                    IndexKey::Of(key) => Some(key),
+                    _ => None,
+                });
+                return clones.collect();
+            }
+            Kind::DataSource => {
+                self.data_volumes.pointing_to(&IndexKey::Through(key.clone())).into_iter().collect()
+            }
+            Kind::CloneSource => {
+                self.filled_by(PopulatorKind::CloneSource, key.clone()).into_iter().collect()
+            }
+            Kind::VolumeCloneSource => {
+                self.filled_by(PopulatorKind::VolumeCloneSource, key.clone()).into_iter().collect()
+            }
+            _ => {
+                let mut keys = self.clones_of(key);
+                keys.insert(key.clone());
+                // The target of a prime.
+                let is_prime = |link: &IndexKey| matches!(link, IndexKey::Prime(_));
+                keys.extend(links.filter(is_prime).flat_map(|link| self.claims.pointing_to(&link)));
+                keys
+            }
+        };
+        // What a target asks for decides about its prime.
+        let targets: Vec<Arc<Claim>> = keys.iter().filter_map(|key| self.claims.get(key)).collect();
+        for target in targets.iter().filter(|claim| claim.populator().is_some()) {
+            keys.extend(self.primes_of(target).iter().map(|prime| prime.metadata.key()));
+        }
+        keys
     }
 
     /// The pods of the clone `key`.
@@ -227,11 +278,11 @@ impl StoreObject for DataVolume {
         &self.metadata
     }
 
-    fn indexed_by(&self) -> Option<IndexKey> {
-        match wanted(self).ok()? {
-            Wanted::Claim(key) => Some(IndexKey::From(key)),
-            Wanted::DataSource(key) => Some(IndexKey::Through(key)),
-            Wanted::NotOurs(_) => None,
+    fn indexed_by(&self) -> Vec<IndexKey> {
+        match wanted(self) {
+            Ok(Wanted::Claim(key)) => vec![IndexKey::From(key)],
+            Ok(Wanted::DataSource(key)) => vec![IndexKey::Through(key)],
+            Ok(Wanted::NotOurs(_)) | Err(_) => Vec::new(),
         }
     }
 }
@@ -241,14 +292,19 @@ impl StoreObject for Claim {
         &self.metadata
     }
 
-    fn indexed_by(&self) -> Option<IndexKey> {
-        if let Some(target) = self.populates() {
-            return Some(IndexKey::Populates(target));
-        }
+    fn indexed_by(&self) -> Vec<IndexKey> {
         if let Some(populator) = self.populator() {
-            return Some(IndexKey::FilledBy(populator));
+            let populator_kind = populator.kind;
+            return vec![
+                IndexKey::FilledBy(populator),
+                IndexKey::Prime(names::prime(populator_kind, &self.metadata.uid)),
+            ];
         }
-        self.metadata.annotation(CLONE_REQUEST)?.parse().ok().map(IndexKey::From)
+        let name = &self.metadata.name;
+        let prime = names::may_be_prime(name).then(|| IndexKey::Prime(name.clone()));
+        let source = self.metadata.annotation(CLONE_REQUEST).filter(|_| self.populates().is_none());
+        let source = source.and_then(|text| text.parse().ok()).map(IndexKey::From);
+        prime.into_iter().chain(source).collect()
     }
 }
 
@@ -257,8 +313,8 @@ impl StoreObject for CloneSource {
         &self.metadata
     }
 
-    fn indexed_by(&self) -> Option<IndexKey> {
-        source_of(self.request().ok()?.wanted)
+    fn indexed_by(&self) -> Vec<IndexKey> {
+        source_of(self.request().ok().map(|request| request.wanted))
     }
 }
 
@@ -267,15 +323,15 @@ impl StoreObject for VolumeCloneSource {
         &self.metadata
     }
 
-    fn indexed_by(&self) -> Option<IndexKey> {
-        source_of(self.request().ok()?.wanted)
+    fn indexed_by(&self) -> Vec<IndexKey> {
+        source_of(self.request().ok().map(|request| request.wanted))
     }
 }
 
-fn source_of(wanted: Wanted) -> Option<IndexKey> {
+fn source_of(wanted: Option<Wanted>) -> Vec<IndexKey> {
     match wanted {
-        Wanted::Claim(key) => Some(IndexKey::From(key)),
-        Wanted::DataSource(_) | Wanted::NotOurs(_) => None,
+        Some(Wanted::Claim(key)) => vec![IndexKey::From(key)],
+        Some(Wanted::DataSource(_) | Wanted::NotOurs(_)) | None => Vec::new(),
     }
 }
 
@@ -284,8 +340,8 @@ impl StoreObject for DataSource {
         &self.metadata
     }
 
-    fn indexed_by(&self) -> Option<IndexKey> {
-        None
+    fn indexed_by(&self) -> Vec<IndexKey> {
+        Vec::new()
     }
 }
 
@@ -294,8 +350,8 @@ impl StoreObject for Pod {
         &self.metadata
     }
 
-    fn indexed_by(&self) -> Option<IndexKey> {
-        PodIdentity::said(&self.metadata).map(|identity| IndexKey::Of(identity.clone))
+    fn indexed_by(&self) -> Vec<IndexKey> {
+        PodIdentity::said(&self.metadata).map(|identity| IndexKey::Of(identity.clone)).into_iter().collect()
     }
 }
 

@@ -195,11 +195,11 @@ fn needed(key: &Key, stores: &Stores) -> Vec<(Kind, Key)> {
             .map(Wanted::Claim),
     };
     if let Some(claim) = &claim {
-        let target = claim.populates();
-        let filled = target.as_ref().and_then(|key| stores.claims.get(key));
-        for claim in [Some(claim), filled.as_ref()].into_iter().flatten() {
+        let target = stores.target_of(claim);
+        for claim in [Some(claim), target.as_ref()].into_iter().flatten() {
             needed.extend(claim.populator().map(|populator| (populator.kind.kind(), populator.key)));
         }
+        let target = target.map(|target| target.metadata.key()).or_else(|| claim.populates());
         needed.extend(target.map(|key| (Kind::PersistentVolumeClaim, key)));
     }
     for _ in 0..CHAIN {

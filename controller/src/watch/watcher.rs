@@ -1,6 +1,5 @@
 //! One thread for each kind. It lists, then watches, and wakes the keys that are affected.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -13,7 +12,7 @@ use crate::api::cluster::{ApiError, Cluster, ListParams, Watch, WatchEvent};
 use crate::api::listing;
 use crate::api::listing::PAGE_OBJECTS;
 use crate::objects::annotations::{APP, APP_VALUE};
-use crate::objects::{DECODE_LIMIT_BYTES, Key, Kind, Object, PopulatorKind, Unreadable, decode_within};
+use crate::objects::{DECODE_LIMIT_BYTES, Key, Kind, Object, Unreadable, decode_within};
 use crate::policy::Scope;
 use crate::watch::backoff::Backoff;
 use crate::watch::store::{IndexKey, Store, StoreObject, Stores};
@@ -214,7 +213,10 @@ impl<T: StoreObject> Watcher<T> {
                 // In this order, because the object must never seem to be gone.
                 let before = self.store().put(view);
                 self.context.unreadable.remove(self.kind, &key);
-                self.wake_all(&key, links.into_iter().chain(before.and_then(|old| old.indexed_by())));
+                self.wake_all(
+                    &key,
+                    links.into_iter().chain(before.map(|old| old.indexed_by()).unwrap_or_default()),
+                );
                 StoredVersion { key: Some(key), version: Some(version).filter(|version| !version.is_empty()) }
             }
             // An unreadable foreign object affects no clone.
@@ -243,7 +245,7 @@ impl<T: StoreObject> Watcher<T> {
         }
         if let Some(key) = &key {
             let before = self.store().remove(key);
-            self.wake_all(key, before.and_then(|old| old.indexed_by()).into_iter());
+            self.wake_all(key, before.map(|old| old.indexed_by()).unwrap_or_default().into_iter());
             // Workers report it, whatever its kind.
             (self.context.wake)(key.clone());
         }
@@ -253,36 +255,12 @@ impl<T: StoreObject> Watcher<T> {
 
     fn remove(&self, key: &Key) {
         let before = self.store().remove(key);
-        self.wake_all(key, before.and_then(|old| old.indexed_by()).into_iter());
+        self.wake_all(key, before.map(|old| old.indexed_by()).unwrap_or_default().into_iter());
         self.context.unreadable.remove(self.kind, key);
     }
 
     fn wake_all(&self, key: &Key, links: impl Iterator<Item = IndexKey>) {
-        let mut keys = BTreeSet::new();
-        match self.kind {
-            Kind::Pod => keys.extend(links.filter_map(|link| match link {
-                IndexKey::Of(key) => Some(key),
-                _ => None,
-            })),
-            Kind::DataSource => {
-                keys.extend(self.context.stores.data_volumes.pointing_to(&IndexKey::Through(key.clone())));
-            }
-            Kind::CloneSource => {
-                keys.extend(self.context.stores.filled_by(PopulatorKind::CloneSource, key.clone()));
-            }
-            Kind::VolumeCloneSource => {
-                keys.extend(self.context.stores.filled_by(PopulatorKind::VolumeCloneSource, key.clone()));
-            }
-            _ => {
-                keys.insert(key.clone());
-                // The prime and its target.
-                keys.extend(links.filter_map(|link| match link {
-                    IndexKey::Populates(target) => Some(target),
-                    _ => None,
-                }));
-                keys.extend(self.context.stores.clones_of(key));
-            }
-        }
+        let keys = self.context.stores.affected_by(self.kind, key, links);
         for key in keys {
             (self.context.wake)(key);
         }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use decant_test_support::net::Closed;
 use serde_json::{Value, json};
 
+use crate::api_relay::{ApiRelay, Call, Fate, Kill};
 use crate::kubectl::{kubectl, script, try_kubectl};
 use crate::rights;
 
@@ -38,6 +39,10 @@ pub(crate) struct TestEnv {
     controller: Option<Child>,
     flags: Vec<String>,
     cluster: PathBuf,
+    /// Between the controller and the API server.
+    relay: Option<ApiRelay>,
+    /// The controller's role in its namespace exists.
+    has_role: bool,
     /// Objects outside of the namespace: kind and name.
     made: Vec<(&'static str, String)>,
     /// The controller's own pages.
@@ -72,6 +77,8 @@ impl TestEnv {
             controller: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             cluster: cluster.into(),
+            relay: None,
+            has_role: false,
             made: Vec::new(),
             pages: port.address(),
             _port: port,
@@ -136,19 +143,37 @@ impl TestEnv {
 
     /// Starts the controller with the rights of its role; its log goes to the test's.
     pub(crate) fn start(&mut self) {
-        rights::grant_own_role(&self.namespace);
         let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", self.namespace));
-        rights::write_kubeconfig(&kubeconfig);
+        if !self.has_role {
+            rights::grant_own_role(&self.namespace);
+            rights::write_kubeconfig(&kubeconfig, self.relay.as_ref().map(ApiRelay::url).as_deref());
+            self.has_role = true;
+        }
         let mut command = self.command();
-        self.controller =
-            Some(command.arg("--kubeconfig").arg(&kubeconfig).spawn().expect("the controller starts"));
+        let controller = command.arg("--kubeconfig").arg(&kubeconfig).spawn().expect("the controller starts");
+        if let Some(relay) = &self.relay {
+            relay.controller_is(controller.id());
+        }
+        self.controller = Some(controller);
+    }
+
+    /// The next controllers reach the API server through a relay that asks `judge` about each call that changes something.
+    pub(crate) fn judge_calls(&mut self, judge: impl FnMut(&Call) -> Fate + Send + 'static) {
+        self.relay = Some(ApiRelay::start(judge));
+    }
+
+    /// Waits until the relay kills the controller.
+    pub(crate) fn wait_for_kill(&mut self, limit: Duration) -> Option<Kill> {
+        let kill = self.relay.as_ref().expect("the controller has a relay").next_kill(limit)?;
+        self.kill();
+        Some(kill)
     }
 
     /// Starts the controller as another user of this machine.
     pub(crate) fn start_as(&mut self, user: u32) {
         use std::os::unix::process::CommandExt;
         let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", self.namespace));
-        rights::write_kubeconfig(&kubeconfig);
+        rights::write_kubeconfig(&kubeconfig, self.relay.as_ref().map(ApiRelay::url).as_deref());
         std::os::unix::fs::chown(&kubeconfig, Some(user), Some(user)).unwrap();
         // The program itself may lie where that user may not look.
         rights::grant_own_role(&self.namespace);
@@ -291,6 +316,9 @@ impl TestEnv {
 
 impl Drop for TestEnv {
     fn drop(&mut self) {
+        if let Some(relay) = &self.relay {
+            relay.pass_all();
+        }
         // Objects go while the controller still runs: it takes its finalizers away.
         let namespace = &self.namespace;
         try_kubectl(

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod alone;
+mod api_relay;
 mod beside;
 mod breaks;
 mod certificates;
@@ -15,6 +16,7 @@ mod kubectl;
 mod leftovers;
 mod objects;
 mod plugin;
+mod populated;
 mod processes;
 mod progress;
 mod provisioned;

@@ -8,10 +8,10 @@ use crate::environment::TestEnv;
 use crate::{MIB, SLOW};
 
 /// `kubectl get dv NAME -w`: the lines that the screen shows.
-struct KubectlWatch(Child);
+pub(crate) struct KubectlWatch(Child);
 
 impl KubectlWatch {
-    fn of(env: &TestEnv, name: &str) -> Self {
+    pub(crate) fn of(env: &TestEnv, name: &str) -> Self {
         let child = Command::new("kubectl")
             .args(["-n", &env.namespace, "get", "dv", name, "-w", "--no-headers"])
             .stdout(Stdio::piped())
@@ -21,7 +21,7 @@ impl KubectlWatch {
     }
 
     /// Phase and progress of each line, repetitions left out.
-    fn end(mut self) -> Vec<(String, String)> {
+    pub(crate) fn end(mut self) -> Vec<(String, String)> {
         // The last change is on its way to the screen.
         std::thread::sleep(std::time::Duration::from_millis(500));
         self.0.kill().unwrap();
@@ -40,7 +40,7 @@ impl KubectlWatch {
     }
 }
 
-fn percentages(rows: &[(String, String)]) -> Vec<f64> {
+pub(crate) fn percentages(rows: &[(String, String)]) -> Vec<f64> {
     let shown = rows.iter().filter(|(phase, progress)| phase == "CloneInProgress" && progress != "N/A");
     shown.map(|(_, progress)| progress.strip_suffix('%').unwrap().parse().unwrap()).collect()
 }

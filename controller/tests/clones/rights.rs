@@ -31,11 +31,14 @@ pub(crate) fn grant_own_role(namespace: &str) {
     }
 }
 
-/// The administrator's kubeconfig, acting as the controller.
-pub(crate) fn write_kubeconfig(path: &Path) {
+/// The administrator's kubeconfig, acting as the controller; with another address of the API server if `server` names one.
+pub(crate) fn write_kubeconfig(path: &Path, server: Option<&str>) {
     let text = kubectl(&["config", "view", "--raw", "--flatten", "-o", "json"], None);
     let mut config: Value = serde_json::from_str(&text).unwrap();
     config["users"][0]["user"]["as"] = USER.into();
+    if let Some(server) = server {
+        config["clusters"][0]["cluster"] = json!({ "server": server });
+    }
     std::fs::write(path, config.to_string()).unwrap();
 }
 

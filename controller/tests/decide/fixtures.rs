@@ -223,7 +223,11 @@ pub(crate) fn populated_volume(holder: &str, uid: &str, policy: &str) -> Arc<Vol
 /// The same after the prime is complete and recorded; its volume belongs to this claim.
 pub(crate) fn handing_over(holder: &str, uid: &str, policy: &str) -> Observed {
     let seen = unbound(Population {
-        record: Some(PopulatedVolume { name: "pv".to_owned(), prime: Uid::from("prime-uid") }),
+        record: Some(PopulatedVolume {
+            name: "pv".to_owned(),
+            prime: Uid::from("prime-uid"),
+            is_handed_over: false,
+        }),
         volume: Some(populated_volume(holder, uid, policy)),
         ..Population::default()
     });

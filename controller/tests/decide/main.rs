@@ -6,6 +6,7 @@ mod ends;
 mod fixtures;
 mod messages;
 mod pods;
+mod populated;
 mod refusals;
 mod restores;
 mod states;

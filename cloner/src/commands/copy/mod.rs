@@ -1,22 +1,17 @@
-//! `cloner copy`: runs both ends in one process, with the same code path as between two pods.
+//! `cloner copy`: clones on this machine, directly or, with `--wire`, over the path between two pods.
 
 pub mod new_directory;
 pub mod plan;
 pub mod screen;
+mod wire;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, bounded};
-use decant_shared::net::dial;
-use decant_shared::net::http::server::{Limits, Server};
-use decant_shared::net::tls::authority::{Authority, Usage};
-use decant_shared::net::tls::suites::{CipherSuites, TlsVersions};
-use decant_shared::net::tls::{client, server};
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::Progress;
+use decant_shared::protocol::units::Bytes;
 
 use crate::attributes::Kinds;
 use crate::attributes::not_kept::NotKept;
@@ -25,24 +20,12 @@ use crate::commands::copy::new_directory::{NewDirectory, mode_without_acl};
 use crate::commands::copy::plan::CopyPlan;
 use crate::commands::copy::screen::Screen;
 use crate::commands::new_progress;
+use crate::direct::{DirectClone, DirectSource};
 use crate::error::{Error, Kind, Result};
-use crate::receive::pipeline::IDLE;
-use crate::receive::server::UploadService;
-use crate::receive::{Received, Writing};
 use crate::report::ticker::Ticker;
-use crate::send;
-use crate::send::request::Timeouts;
-use crate::send::source::Source;
-use crate::send::url::UploadUrl;
-use crate::volume::destination::Destination;
+use crate::volume::destination::{Destination, KeepPartial};
 use crate::volume::writer_lock::{Share, WriterLock};
-
-/// Common name of the temporary client certificate.
-const CLIENT_NAME: &str = "decant-copy";
-/// Only this process uses the certificates, but a copy may take longer than a day.
-const CERTIFICATE_DAYS: i64 = 30;
-/// How long the receiving end may take to clean up or to report why it failed.
-const TARGET_END: Duration = Duration::from_secs(20);
+use crate::writing::Writing;
 
 /// Runs a copy. Prints progress, and one line at the end.
 pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
@@ -73,7 +56,11 @@ pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
     let screen = Screen::new(args.quiet, format);
     let started = Instant::now();
     let ticker = Ticker::start(Arc::clone(&progress), screen.interval(), screen.painter())?;
-    let outcome = transfer(args, plan, claim.clone(), &progress, stop);
+    let outcome = if args.wire {
+        wire::transfer(args, plan, writing(args, plan), claim.clone(), &progress, stop)
+    } else {
+        direct(args, plan, &progress, &screen, stop)
+    };
     ticker.finish();
     screen.clear();
     let not_kept = outcome?;
@@ -100,118 +87,49 @@ fn claimed(plan: &CopyPlan) -> Result<Option<Arc<WriterLock>>> {
     WriterLock::take(path, share).map(|claim| Some(Arc::new(claim)))
 }
 
-/// Starts the receiving end on loopback and sends to it. Returns when both ends have succeeded, with a description of
-/// what could not be kept.
-fn transfer(
-    args: &CopyArgs,
-    plan: &CopyPlan,
-    claim: Option<Arc<WriterLock>>,
-    progress: &Arc<Progress>,
-    stop: &Stop,
-) -> Result<Option<String>> {
-    let authority = Authority::new("decant-copy", CERTIFICATE_DAYS)?;
-    let listener = loopback()?;
-    let address =
-        listener.local_addr().map_err(|e| Error::io(Kind::Failed, "cannot listen on loopback", e))?;
-    check_route(address)?;
-    let host = address.ip().to_string();
-    let identity = authority.issue("decant-copy-target", &[&host], Usage::Server, CERTIFICATE_DAYS);
-    let server_tls = server::config_with_optional_client_auth(
-        identity?,
-        authority.roots()?,
-        TlsVersions::default(),
-        CipherSuites::default(),
-    );
-    let client_identity = authority.issue(CLIENT_NAME, &[], Usage::Client, CERTIFICATE_DAYS)?;
-    let (outcomes, results) = bounded(1);
-    let arrived = new_progress();
-    let writing = Writing {
+/// How the copy is written.
+fn writing(args: &CopyArgs, plan: &CopyPlan) -> Writing {
+    Writing {
         destination: plan.destination.clone(),
         preallocate: args.preallocate,
         image_mode: mode_without_acl(&args.source, plan.file_mode),
         grow_to_bytes: None,
-        keep_partial: false,
+        keep_partial: if args.wire { KeepPartial::Never } else { KeepPartial::AfterSignal },
         is_exact: true,
         is_made: plan.new_directory.is_some(),
+        finishes_apart: false,
         read_back: args.verify == Some(Verify::Readback),
         decompress_threads: args.tuning.threads(),
-    };
-    let client_name = CLIENT_NAME.to_owned();
-    let uploads =
-        UploadService::new(writing, IDLE, client_name, Arc::clone(&arrived), stop.clone(), outcomes)
-            .claimed(claim);
-    let server = Server::start(
-        "target",
-        listener,
-        Some(server_tls?.into()),
-        Limits::default(),
-        Arc::new(uploads),
-        stop.clone(),
-    )
-    .map_err(|e| Error::io(Kind::Failed, "cannot start the receiving end", e))?;
-    let source = Source {
-        path: args.source.clone(),
-        content: plan.content,
-        preallocation: args.preallocate,
-        url: UploadUrl { host, port: address.port(), path: "/v1beta1/upload".to_owned() },
-        tls: client::config(authority.roots()?, client_identity)?.into(),
-        compress_threads: args.tuning.threads(),
-        compression: args.compression,
-        expected_bytes: None,
-        limit: args.limit,
-        streams: 1,
-        patience: Duration::ZERO,
-        timeouts: Timeouts::default(),
-        near: Some(arrived),
-    };
-    let sent = send::send(&source, progress, stop);
-    let outcome = both(sent, &results);
-    server.shut_down(TARGET_END);
-    outcome
-}
-
-/// Combines the results of both ends. If the target refused or hung up, its own error is the reason. If the source
-/// failed, the target only sees an incomplete stream, so the source's error is reported.
-fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> Result<Option<String>> {
-    let error = match sent {
-        // The target reports to the sender only what a directory lost. What an image lost is in the target's own
-        // result.
-        Ok(None) => {
-            let received = results.recv_timeout(TARGET_END).ok().and_then(Result::ok);
-            return Ok(received
-                .map(|received| received.not_kept)
-                .filter(|lost| !lost.is_empty())
-                .map(|lost| lost.to_string()));
-        }
-        Ok(not_kept) => return Ok(not_kept),
-        Err(error) => error,
-    };
-    // The wait also lets an interrupted target remove what it wrote.
-    let received = match error.kind() {
-        Kind::Source | Kind::SourceChanged | Kind::Usage if results.is_empty() => {
-            results.recv_timeout(Duration::from_secs(1))
-        }
-        _ => results.recv_timeout(TARGET_END),
-    };
-    match (error.kind(), received) {
-        (Kind::Refused(_) | Kind::HungUp | Kind::Stalled, Ok(Err(cause))) => Err(cause),
-        _ => Err(error),
     }
 }
 
-/// Checks that the loopback interface is up. In a new network namespace (`unshare -n`) it is down. Nothing is sent:
-/// connecting a datagram socket only looks up the route.
-fn check_route(address: SocketAddr) -> Result<()> {
-    let probe = UdpSocket::bind((address.ip(), 0)).and_then(|socket| socket.connect(address));
-    probe.map_err(|cause| {
-        let text = "both ends of a copy talk over the loopback interface, which is down here; \
-            start it with `ip link set lo up`";
-        Error::io(Kind::Failed, text, cause)
-    })
+/// Copies in this process. Returns a description of what could not be kept.
+fn direct(
+    args: &CopyArgs,
+    plan: &CopyPlan,
+    progress: &Progress,
+    screen: &Screen,
+    stop: &Stop,
+) -> Result<Option<String>> {
+    let source = DirectSource {
+        path: args.source.clone(),
+        content: plan.content,
+        limit: args.limit,
+        restart: args.restart,
+    };
+    let clone = DirectClone::prepare(&source, &writing(args, plan), progress, stop)?;
+    let kept_bytes = clone.kept_bytes();
+    if kept_bytes > 0 {
+        screen.note(&format!("resuming: the target already has the first {}", Bytes(kept_bytes)));
+    }
+    let can_resume = matches!(plan.destination, Destination::Directory { .. });
+    let written = clone.run().map_err(|error| match error.kind() {
+        Kind::Signal(_) if can_resume => resumable(error),
+        _ => error,
+    })?;
+    Ok(Some(written.not_kept).filter(|lost| !lost.is_empty()).map(|lost| lost.to_string()))
 }
 
-fn loopback() -> Result<TcpListener> {
-    let v4 = dial::listen(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), 0);
-    v4.or_else(|_| dial::listen(Some(IpAddr::V6(Ipv6Addr::LOCALHOST)), 0))
-        .map_err(|e| Error::io(Kind::Failed, "cannot listen on loopback", e))
+fn resumable(error: Error) -> Error {
+    error.followed_by("repeat the command to resume, or add --restart to start over")
 }

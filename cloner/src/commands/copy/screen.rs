@@ -107,6 +107,16 @@ impl Screen {
         }
     }
 
+    /// Prints a remark about the copy.
+    pub fn note(&self, text: &str) {
+        match &self.kind {
+            ScreenKind::Bar(bar) => bar.println(text),
+            ScreenKind::Lines => drop(writeln!(std::io::stderr(), "{text}")),
+            // The clone itself logs it.
+            ScreenKind::Log | ScreenKind::Nothing => {}
+        }
+    }
+
     /// Prints a warning about a copy that succeeded. It goes to standard error even with `--quiet`.
     pub fn warn(&self, text: &str) {
         match self.kind {

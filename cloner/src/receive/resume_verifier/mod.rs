@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 use crate::snappy::mark::Mark;
 use crate::stream::Piece;
 use crate::tar::reader::VerifyContent;
+use crate::writing::Verification;
+use crate::writing::checked_stream::ContentVerifier;
 
 /// A sender sends each digest right after its segment. A sender that sends more digests than this ahead of its data is
 /// faulty.
@@ -16,15 +18,6 @@ const AHEAD_LIMIT: usize = 1024;
 /// A sender that sends digests sends one right after each segment that is not zeros. The digests of kept segments may
 /// be missing. A sender that leaves out more than this is faulty.
 const BEHIND_LIMIT: usize = HELD_LIMIT + 1024;
-
-/// The result of a verification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verification {
-    /// The digest as this target computed it.
-    pub content_digest: ContentDigest,
-    /// Whether the sender sent the same digest. Only Decant sends digests.
-    pub is_confirmed: bool,
-}
 
 /// Verifies the content that arrives, on the writer's thread.
 #[derive(Debug, Default)]
@@ -103,14 +96,15 @@ impl ResumeVerifier {
         }
     }
 
-    /// The computed digest; `None` before the end of the content.
-    pub fn found(&self) -> Option<ContentDigest> {
-        self.0.borrow().found
-    }
-
     /// Takes the digests of all segments that arrived and agree, starting with the first one.
     pub fn proven(&self) -> Vec<Digest> {
         std::mem::take(&mut self.0.borrow_mut().proven)
+    }
+}
+
+impl ContentVerifier for ResumeVerifier {
+    fn found(&self) -> Option<ContentDigest> {
+        self.0.borrow().found
     }
 }
 

@@ -205,6 +205,7 @@ impl Executor {
             Action::RetainVolume => self.retain_volume(seen),
             Action::HandOverVolume => self.hand_over_volume(seen),
             Action::RestorePolicy => self.restore_policy(seen),
+            Action::MarkPopulated => self.mark_populated(seen),
         }
     }
 
@@ -261,18 +262,10 @@ impl Executor {
     }
 
     /// Adds or removes the finalizer. A patch replaces the list as a whole, so the claim is read again, and the patch
-    /// requires the version that was read.
+    /// requires the version that was read. A claim that is gone needs no finalizer.
     fn set_finalizer(&self, seen: &Observed, finalizer: &str, is_wanted: bool) -> Result<(), ApiError> {
         let Some(claim) = &seen.target else { return Ok(()) };
-        let key = claim.metadata.key();
-        let now: Claim = match self.cluster.get(Kind::PersistentVolumeClaim, &key) {
-            Ok(object) => objects::decode(object).map_err(impossible)?,
-            Err(e) if e.is_not_found() => return Ok(()),
-            Err(e) => return Err(e),
-        };
-        if now.metadata.uid != claim.metadata.uid {
-            return Ok(());
-        }
+        let Some(now) = self.current(claim)? else { return Ok(()) };
         let mut finalizers = now.metadata.finalizers;
         let before = finalizers.len();
         finalizers.retain(|name| name != finalizer);
@@ -289,6 +282,18 @@ impl Executor {
                 "finalizers": finalizers,
             })),
         )
+    }
+
+    /// The claim as it is now; `None` if it is gone.
+    fn current(&self, claim: &Claim) -> Result<Option<Claim>, ApiError> {
+        match self.cluster.get(Kind::PersistentVolumeClaim, &claim.metadata.key()) {
+            Ok(object) => {
+                let now: Claim = objects::decode(object).map_err(impossible)?;
+                Ok(Some(now).filter(|now| now.metadata.uid == claim.metadata.uid))
+            }
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// Creates the pod, or finds the existing one.
@@ -424,7 +429,8 @@ fn failed_action(action: &Action, seen: &Observed) -> FailedAction {
         | Action::RecordPrime
         | Action::RecordPopulation(_)
         | Action::ForgetPopulation
-        | Action::ForgetNode => FailedAction::ChangeClaim(claim()),
+        | Action::ForgetNode
+        | Action::MarkPopulated => FailedAction::ChangeClaim(claim()),
         Action::MakePrime => FailedAction::MakePrime,
         Action::DeletePrime => FailedAction::DeletePrime,
         Action::MakeCloneSource | Action::DeleteCloneSource => FailedAction::ChangeCloneSource,

@@ -8,18 +8,21 @@ use serde_json::{Value, json};
 use crate::api::cluster::{ApiError, Part};
 use crate::objects;
 use crate::objects::annotations::{
-    DIGEST, LEFT_SECS, NOT_KEPT, OUTCOME, OWNED_BY_DATA_VOLUME, POD_PHASE, POPULATED_VOLUME,
-    POPULATOR_PROGRESS, PRIME, RATE_BYTES, RECLAIM_POLICY, SELECTED_NODE, SENT_BYTES, TOTAL_BYTES,
-    TRANSFER_PHASE,
+    CLONE_OF, CLONE_PHASE, DIGEST, LEFT_SECS, NOT_KEPT, OUTCOME, OWNED_BY_DATA_VOLUME, POD_PHASE,
+    POPULATED_VOLUME, POPULATOR_PROGRESS, PRIME, RATE_BYTES, RECLAIM_POLICY, SELECTED_NODE, SENT_BYTES,
+    TOTAL_BYTES, TRANSFER_PHASE,
 };
-use crate::objects::{Claim, Key, Kind, PopulatorKind, Volume, names};
+use crate::objects::{Claim, DataVolumePhase, Key, Kind, PopulatorKind, Uid, Volume, names};
 use crate::pods::claim;
 use crate::reconcile::act::{Executor, created, impossible, members};
 use crate::reconcile::observed::{Observed, Population};
 use crate::reconcile::outcome::CloneOutcome;
-use crate::reconcile::population::prime::{self, Purpose};
+use crate::reconcile::population::prime::{self, PrimePurpose};
 use crate::reconcile::population::record::{PopulatedVolume, prime_annotation};
-use crate::reconcile::rules::populated::RETAIN;
+use crate::reconcile::rules::populated::{RETAIN, removable_prime};
+
+/// The reclaim policies of Kubernetes.
+const POLICIES: [&str; 3] = ["Delete", RETAIN, "Recycle"];
 
 impl Executor {
     /// Creates the VolumeCloneSource that the claim of the DataVolume names. It is in the namespace of the source.
@@ -55,9 +58,21 @@ impl Executor {
         self.cluster.delete(Kind::VolumeCloneSource, &own.metadata.key(), &own.metadata.uid, None)
     }
 
+    /// Adds or removes the finalizer of the population. What follows an addition would outlive a claim that is gone.
     pub(super) fn hold_population(&self, seen: &Observed, hold: bool) -> Result<(), ApiError> {
-        let Some(target) = &seen.target else { return Ok(()) };
-        self.set_finalizer(seen, target.population_finalizer(), hold)
+        let Some(claim) = &seen.target else { return Ok(()) };
+        self.set_finalizer(seen, claim.population_finalizer(), hold)?;
+        if !hold {
+            return Ok(());
+        }
+        match self.current(claim)? {
+            Some(now) if now.is_held_for_population() && !now.metadata.is_deleting() => Ok(()),
+            _ => Err(ApiError {
+                code: 409,
+                reason: "Conflict".to_owned(),
+                message: format!("PVC {} is gone or is being deleted", claim.metadata.key()),
+            }),
+        }
     }
 
     /// Creates the prime and records it on the target. If this process ends between the two calls, the next controller
@@ -68,7 +83,7 @@ impl Executor {
         else {
             return Ok(());
         };
-        let purpose = Purpose { target, source, settings: &population.settings };
+        let purpose = PrimePurpose { target, source, settings: &population.settings };
         let kind = target.populator().map_or(PopulatorKind::CloneSource, |populator| populator.kind);
         let object = prime::object(&purpose, kind);
         let Some(object) = created(self.cluster.create(Kind::PersistentVolumeClaim, &object))? else {
@@ -82,7 +97,7 @@ impl Executor {
 
     pub(super) fn record_prime(&self, seen: &Observed, prime: &Claim) -> Result<(), ApiError> {
         let Some(target) = &seen.target else { return Ok(()) };
-        let record = prime_annotation(&target.metadata, &prime.metadata.uid, &self.seal);
+        let record = prime_annotation(&target.metadata, &prime.metadata, &self.seal);
         // What an earlier clone reported, or another PVC whose annotations were copied, does not apply to this one.
         let annotations = json!({
             PRIME: record, POPULATOR_PROGRESS: "N/A", DIGEST: null, NOT_KEPT: null, SENT_BYTES: null, TOTAL_BYTES: null,
@@ -92,8 +107,8 @@ impl Executor {
     }
 
     pub(super) fn delete_prime(&self, seen: &Observed) -> Result<(), ApiError> {
-        let prime = seen.population.as_ref().and_then(|population| population.prime.claim());
-        let Some(prime) = prime.filter(|prime| !prime.metadata.is_deleting()) else { return Ok(()) };
+        let (Some(population), Some(target)) = (&seen.population, &seen.target) else { return Ok(()) };
+        let Some(prime) = removable_prime(population, target) else { return Ok(()) };
         self.cluster.delete(Kind::PersistentVolumeClaim, &prime.metadata.key(), &prime.metadata.uid, None)
     }
 
@@ -101,10 +116,29 @@ impl Executor {
     pub(super) fn record_population(&self, seen: &Observed, outcome: &CloneOutcome) -> Result<(), ApiError> {
         let prime = seen.population.as_ref().and_then(|population| population.prime.ours());
         let (Some(target), Some(prime)) = (&seen.target, prime) else { return Ok(()) };
-        let volume =
-            PopulatedVolume { name: prime.spec.volume_name.clone(), prime: prime.metadata.uid.clone() };
+        let volume = PopulatedVolume {
+            name: prime.spec.volume_name.clone(),
+            prime: prime.metadata.uid.clone(),
+            is_handed_over: false,
+        };
         let mut annotations = outcome.annotations(&target.metadata, &self.seal);
         annotations.extend(volume.annotation(&target.metadata, &self.seal));
+        self.patch_claim(seen, members(json!({ "annotations": annotations })))
+    }
+
+    pub(super) fn mark_populated(&self, seen: &Observed) -> Result<(), ApiError> {
+        let Some(target) = &seen.target else { return Ok(()) };
+        let record = seen.population.as_ref().and_then(|population| population.record.as_ref());
+        let volume = PopulatedVolume {
+            name: target.spec.volume_name.clone(),
+            // Without a record, a user removed it.
+            prime: record.map_or_else(|| Uid::from("-"), |record| record.prime.clone()),
+            is_handed_over: true,
+        };
+        let mut annotations = volume.annotation(&target.metadata, &self.seal);
+        annotations.extend(members(json!({
+            CLONE_OF: "true", CLONE_PHASE: DataVolumePhase::Succeeded.as_str(), POPULATOR_PROGRESS: "100.0%",
+        })));
         self.patch_claim(seen, members(json!({ "annotations": annotations })))
     }
 
@@ -122,7 +156,9 @@ impl Executor {
     pub(super) fn retain_volume(&self, seen: &Observed) -> Result<(), ApiError> {
         self.patch_volume(seen, |volume, _| {
             let policy = &volume.spec.persistent_volume_reclaim_policy;
-            let earlier = volume.metadata.annotation(RECLAIM_POLICY).unwrap_or(policy);
+            // A text that is no policy was not written by this controller.
+            let earlier = volume.metadata.annotation(RECLAIM_POLICY).filter(|text| POLICIES.contains(text));
+            let earlier = earlier.unwrap_or(policy);
             json!({
                 "metadata": { "annotations": { RECLAIM_POLICY: earlier } },
                 "spec": { "persistentVolumeReclaimPolicy": RETAIN },
@@ -142,14 +178,15 @@ impl Executor {
 
     pub(super) fn restore_policy(&self, seen: &Observed) -> Result<(), ApiError> {
         self.patch_volume(seen, |volume, _| {
-            let mut patch = json!({ "metadata": { "annotations": { RECLAIM_POLICY: null } } });
-            // Another text was not written by this controller; then the volume stays as it is.
-            if let Some(policy @ ("Delete" | "Retain" | "Recycle")) =
-                volume.metadata.annotation(RECLAIM_POLICY)
-            {
-                patch["spec"] = json!({ "persistentVolumeReclaimPolicy": policy });
+            let annotations = json!({ RECLAIM_POLICY: null });
+            match volume.metadata.annotation(RECLAIM_POLICY).filter(|text| POLICIES.contains(text)) {
+                Some(policy) => json!({
+                    "metadata": { "annotations": annotations },
+                    "spec": { "persistentVolumeReclaimPolicy": policy },
+                }),
+                // Another text was not written by this controller; then the volume stays as it is.
+                None => json!({ "metadata": { "annotations": annotations } }),
             }
-            patch
         })
     }
 
@@ -160,8 +197,14 @@ impl Executor {
     ) -> Result<(), ApiError> {
         let Some(Population { volume: Some(volume), .. }) = &seen.population else { return Ok(()) };
         let Some(target) = &seen.target else { return Ok(()) };
-        let mut patch = patch(volume, target);
-        patch["metadata"]["resourceVersion"] = volume.metadata.resource_version.as_str().into();
+        let mut patch = members(patch(volume, target));
+        let metadata = patch.entry("metadata").or_insert_with(|| json!({}));
+        if let Some(metadata) = metadata.as_object_mut() {
+            // It fails if the volume has changed since it was read.
+            let version = volume.metadata.resource_version.as_str();
+            metadata.insert("resourceVersion".to_owned(), version.into());
+        }
+        let patch = Value::Object(patch);
         let key = Key::new("", &volume.metadata.name);
         self.cluster.patch(Kind::PersistentVolume, &key, Part::Whole, &patch).map(drop)
     }

@@ -37,7 +37,7 @@ use crate::reconcile::observe::volumes::volumes;
 use crate::reconcile::observed::{Observed, Origin};
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check;
-use crate::reconcile::permission::check::{Ask, Permission, TargetKind};
+use crate::reconcile::permission::check::{Ask, Permission, TargetKind, Through};
 use crate::reconcile::permission::judge::Judge;
 use crate::reconcile::scheduling::{CloneScheduler, SlotRequest};
 use crate::token::key::TokenKey;
@@ -93,7 +93,9 @@ impl Observer {
             seen.target = seen.target.filter(|claim| is_for_clone_source(claim));
         }
         let mut settings = Vec::new();
-        if let Some(prime) = seen.target.clone().filter(|claim| claim.populates().is_some()) {
+        let is_prime =
+            |claim: &Arc<Claim>| claim.populates().is_some() || self.stores.target_of(claim).is_some();
+        if let Some(prime) = seen.target.clone().filter(is_prime) {
             // A DataVolume of this name did not create it.
             seen.data_volume = None;
             self.prime_view(&prime, &mut seen);
@@ -335,12 +337,21 @@ fn ask<'a>(key: &'a Key, seen: &'a Observed) -> Option<Ask<'a>> {
         (None, Some(claim)) => (&claim.metadata, kind_of(claim)),
         (None, None) => return None,
     };
-    let wanted = data_volume.as_ref().and_then(|dv| clone_request::wanted(dv).ok());
+    let through = match data_volume {
+        Some(dv) => {
+            let wanted = clone_request::wanted(dv).ok();
+            wanted.and_then(|wanted| elsewhere(&wanted, &key.namespace)).map(Through::DataSource)
+        }
+        None => claim
+            .and_then(|claim| claim.populator())
+            .filter(|populator| populator.key.namespace != key.namespace)
+            .map(Through::Populator),
+    };
     let source = seen.source.as_ref().map(|source| &source.metadata);
     Some(Ask {
         source: seen.source_key()?,
         source_uid: source.map(|source| &source.uid),
-        through: wanted.and_then(|wanted| elsewhere(&wanted, &key.namespace)),
+        through,
         target: key,
         target_uid: &target.uid,
         target_kind,

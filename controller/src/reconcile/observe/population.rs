@@ -1,11 +1,14 @@
 //! Observes claims that are filled before they are bound, and their primes.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use crate::api::cluster::ApiError;
+use crate::api::cluster::{ApiError, ListParams};
+use crate::api::listing;
 use crate::objects;
 use crate::objects::annotations::{CREATED_FOR, OWNED_BY_DATA_VOLUME, USE_POPULATOR};
 use crate::objects::clone_request::{Invalid, Wanted};
@@ -16,16 +19,23 @@ use crate::objects::{
 use crate::objects::{VolumeCloneSource, names};
 use crate::pods::claim;
 use crate::reconcile::observe::{Look, Observer, truth};
-use crate::reconcile::observed::{Flow, Observed, Origin, PopulatedClaim, Population, Prime, Provisioner};
+use crate::reconcile::observed::{
+    Flow, Observed, Origin, PopulatedClaim, Population, Prime, Provisioner, ProvisioningError,
+};
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check;
 use crate::reconcile::population::prime;
-use crate::reconcile::population::prime::Purpose;
+use crate::reconcile::population::prime::PrimePurpose;
 use crate::reconcile::population::record::{PopulatedVolume, records_prime};
 use crate::reconcile::rules::populated::is_complete;
 
 /// The provisioner of classes that create no volumes.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
+
+/// How long a prime may have no volume before the events about it are read.
+const PROVISIONING: Duration = Duration::from_secs(5);
+/// The reason for an event whose own one is no name.
+const PROVISIONING_FAILED: &str = "ProvisioningFailed";
 
 /// Where the data of a claim with a data source comes from.
 pub(super) struct PopulatorOrigin {
@@ -94,17 +104,20 @@ impl Observer {
         let Some(populator) = claim.populator().filter(|_| seen.target_is_ours()) else { return Ok(None) };
         let mut population =
             Population { settings, own_source: self.own_source(claim, &populator), ..Population::default() };
-        if is_complete(seen, claim) {
+        population.record = PopulatedVolume::of(&claim.metadata, &self.keys);
+        if is_complete(seen, claim, &population) {
             return Ok(Some(population));
         }
-        population.record = PopulatedVolume::of(&claim.metadata, &self.keys);
         population.prime = self.prime(claim, seen);
+        population.volume = self.volume_of(claim, population.record.as_ref(), seen)?;
+        if let Some(prime) = self.holder(&population)? {
+            population.prime = Prime::Ours { claim: prime, is_recorded: true };
+        }
+        population.users = self.users_of_volume(&population)?;
         if let Some(prime) = population.prime.ours() {
             let key = prime.metadata.key();
             population.clone = Some(Box::new(self.observe(&key, look)?));
-        }
-        if let Some(record) = &population.record {
-            population.volume = self.volume(&record.name)?;
+            population.provisioning_error = self.provisioning_error(prime)?;
         }
         if matches!(population.prime, Prime::Missing) && population.record.is_none() && !claim.is_bound() {
             population.provisioner = self.provisioner(claim)?;
@@ -112,18 +125,13 @@ impl Observer {
         Ok(Some(population))
     }
 
-    /// The claim with the name of the prime: in the namespace of the source or, if that changed or is not known any
-    /// more, where the target's records lead.
+    /// The claim with the name of the prime. One that the target records counts wherever it is, because the source may
+    /// be in another namespace now; any other one only in the namespace of the source.
     fn prime(&self, target: &Claim, seen: &Observed) -> Prime {
-        let Some(populator) = target.populator() else { return Prime::Missing };
-        let name = names::prime(populator.kind, &target.metadata.uid);
-        let by_source = seen.source_key().map(|source| Key::new(&source.namespace, &name));
         let known = self.made.primes_of(&target.metadata.key());
-        let mut candidates: Vec<Arc<Claim>> = self.stores.claims_that_populate(&target.metadata.key());
-        candidates.extend(by_source.and_then(|key| self.stores.claims.get(&key)));
-        let ours = candidates.iter().find(|prime| {
-            prime.metadata.name == name && records_prime(&target.metadata, &prime.metadata.uid, &self.keys)
-        });
+        let candidates = self.stores.primes_of(target);
+        let ours =
+            candidates.iter().find(|prime| records_prime(&target.metadata, &prime.metadata, &self.keys));
         if let Some(claim) = ours {
             return Prime::Ours { claim: Arc::clone(claim), is_recorded: true };
         }
@@ -131,11 +139,68 @@ impl Observer {
         if let Some(claim) = remembered {
             return Prime::Ours { claim: Arc::clone(claim), is_recorded: false };
         }
+        // A prime that was not recorded must not outlive its target, whatever happened to the source.
+        let is_stray =
+            |prime: &Claim| target.metadata.is_deleting() && prime.populates() == Some(target.metadata.key());
         let in_the_way = candidates.into_iter().find(|prime| {
-            prime.metadata.name == name
-                && seen.source_key().is_some_and(|source| source.namespace == prime.metadata.namespace)
+            is_stray(prime)
+                || seen.source_key().is_some_and(|source| source.namespace == prime.metadata.namespace)
         });
         in_the_way.map_or(Prime::Missing, Prime::Foreign)
+    }
+
+    /// The volume in `record`, or the one that the filled claim is bound to.
+    fn volume_of(
+        &self,
+        claim: &Claim,
+        record: Option<&PopulatedVolume>,
+        seen: &Observed,
+    ) -> Result<Option<Arc<Volume>>, ApiError> {
+        let bound_to =
+            Some(&claim.spec.volume_name).filter(|name| !name.is_empty() && seen.outcome.is_some());
+        match record.map(|record| &record.name).or(bound_to) {
+            Some(name) => self.volume(name),
+            None => Ok(None),
+        }
+    }
+
+    /// The prime that still holds the complete volume. The store may not show it, because of what users did to it, but
+    /// they can write neither the volume nor the name of the prime.
+    fn holder(&self, population: &Population) -> Result<Option<Arc<Claim>>, ApiError> {
+        let (Some(record), Some(volume)) = (&population.record, &population.volume) else { return Ok(None) };
+        let Some(holder) = volume.spec.claim_ref.as_ref().filter(|holder| holder.uid == record.prime) else {
+            return Ok(None);
+        };
+        if population.prime.claim().is_some_and(|prime| prime.metadata.uid == record.prime) {
+            return Ok(None);
+        }
+        match self.cluster.get(Kind::PersistentVolumeClaim, &Key::new(&holder.namespace, &holder.name)) {
+            Ok(object) => {
+                let claim: Claim = objects::decode(object).map_err(|e| ApiError {
+                    code: 500,
+                    reason: "InternalError".to_owned(),
+                    message: e.to_string(),
+                })?;
+                Ok((claim.metadata.uid == record.prime).then(|| Arc::new(claim)))
+            }
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The pods that use the volume of a prime that is gone.
+    fn users_of_volume(&self, population: &Population) -> Result<Vec<Key>, ApiError> {
+        let (Some(record), Some(volume)) = (&population.record, &population.volume) else {
+            return Ok(Vec::new());
+        };
+        let holder = volume.spec.claim_ref.as_ref().filter(|holder| holder.uid == record.prime);
+        let is_gone = population.prime.claim().is_none_or(|prime| prime.metadata.uid != record.prime);
+        match holder.filter(|_| is_gone) {
+            Some(holder) => {
+                self.users(&Key::new(&holder.namespace, &holder.name), false, &Observed::default())
+            }
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The VolumeCloneSource that this controller created for the DataVolume of `claim`.
@@ -187,6 +252,40 @@ impl Observer {
         Ok(Provisioner::Csi)
     }
 
+    /// The latest warning about a prime that has had no volume for a while. The user of the target may not be allowed to
+    /// read the events in the namespace of the prime.
+    fn provisioning_error(&self, prime: &Claim) -> Result<Option<ProvisioningError>, ApiError> {
+        let meta = &prime.metadata;
+        let created = OffsetDateTime::parse(&meta.creation_timestamp, &Rfc3339);
+        let is_late = created.is_ok_and(|created| OffsetDateTime::now_utc() - created >= PROVISIONING);
+        if prime.is_bound() || meta.is_deleting() || !is_late {
+            return Ok(None);
+        }
+        let params = ListParams {
+            namespace: Some(meta.namespace.clone()),
+            fields: format!("involvedObject.uid={},type=Warning", meta.uid),
+            ..ListParams::default()
+        };
+        let mut latest: Option<(String, Value)> = None;
+        listing::list(&*self.cluster, Kind::Event, &params, |item| {
+            let event = item.value();
+            let times = ["/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
+            let time = times.iter().find_map(|time| event.pointer(time)?.as_str());
+            let time = time.unwrap_or_default().to_owned();
+            if latest.as_ref().is_none_or(|(latest, _)| *latest <= time) {
+                latest = Some((time, event));
+            }
+        })?;
+        Ok(latest.map(|(_, event)| {
+            let text = |field: &str| event[field].as_str().unwrap_or_default();
+            let is_name = |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric());
+            let reason = Some(text("reason")).filter(is_name).unwrap_or(PROVISIONING_FAILED);
+            // As in CDI.
+            let message = format!("[{}] : {}", meta.name, text("message"));
+            ProvisioningError { reason: reason.to_owned(), message }
+        }))
+    }
+
     pub(super) fn class_named(&self, name: &str) -> Result<Option<Arc<StorageClass>>, ApiError> {
         if name.is_empty() {
             return Ok(None);
@@ -200,13 +299,11 @@ impl Observer {
 
     /// The target of the prime `claim`, if this controller created the prime for it.
     pub(super) fn target_of(&self, claim: &Claim) -> Option<PopulatedClaim> {
-        let key = claim.populates()?;
-        let target = self.stores.claims.get(&key)?;
-        let kind = target.populator()?.kind;
-        let is_named = claim.metadata.name == names::prime(kind, &target.metadata.uid);
-        let is_ours = records_prime(&target.metadata, &claim.metadata.uid, &self.keys);
+        let target = self.stores.target_of(claim)?;
+        let key = target.metadata.key();
+        let is_ours = records_prime(&target.metadata, &claim.metadata, &self.keys);
         // Before it is recorded, it must not be filled.
-        (is_named && is_ours && !target.metadata.is_deleting()).then(|| PopulatedClaim {
+        (is_ours && !target.metadata.is_deleting()).then(|| PopulatedClaim {
             data_volume: self
                 .stores
                 .data_volumes
@@ -230,7 +327,7 @@ impl Observer {
         seen.origin = found.origin;
         let nowhere = Key::new(&claim.metadata.namespace, "");
         let source = seen.source_key().unwrap_or(&nowhere);
-        let purpose = Purpose { target: &populated.claim, source, settings: &found.settings };
+        let purpose = PrimePurpose { target: &populated.claim, source, settings: &found.settings };
         seen.target = Some(Arc::new(prime::view(claim, Some(purpose), has_outcome)));
     }
 
@@ -255,8 +352,8 @@ impl Observer {
     /// The class of claims that name none: as in Kubernetes, the newest one with the mark.
     fn default_class(&self) -> Result<Option<Arc<StorageClass>>, ApiError> {
         let mut classes: Vec<StorageClass> = Vec::new();
-        let params = crate::api::cluster::ListParams::default();
-        crate::api::listing::list(&*self.cluster, Kind::StorageClass, &params, |item| {
+        let params = ListParams::default();
+        listing::list(&*self.cluster, Kind::StorageClass, &params, |item| {
             classes.extend(objects::decode::<StorageClass>(&item).ok().filter(StorageClass::is_default));
         })?;
         Ok(classes.into_iter().max_by_key(|class| class.metadata.creation_timestamp.clone()).map(Arc::new))
@@ -268,10 +365,7 @@ impl Observer {
         if let Some(known) = self.drivers.keeps_data_sources() {
             return Ok(known);
         }
-        let source = Key::new(&dv.metadata.namespace, "probe");
-        let mut object = claim::populated_claim(dv, &source, spec, &self.policy);
-        object["metadata"]["name"] = format!("decant-probe-{}", dv.metadata.uid).into();
-        object["metadata"]["ownerReferences"] = json!([]);
+        let object = claim::populated_claim(dv, &dv.metadata.key(), spec, &self.policy);
         let kept = match self.cluster.dry_run(Kind::PersistentVolumeClaim, &object) {
             Ok(answer) => objects::decode::<Claim>(answer).is_ok_and(|claim| claim.populator().is_some()),
             // A quota or a policy refuses the claim; its creation will show that.

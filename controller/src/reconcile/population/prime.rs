@@ -64,7 +64,7 @@ const LOCAL_SETTINGS: [&str; 5] = [
 
 /// What a prime is filled for.
 #[derive(Debug, Clone, Copy)]
-pub struct Purpose<'a> {
+pub struct PrimePurpose<'a> {
     /// The target, which gets the volume.
     pub target: &'a Claim,
     /// The source.
@@ -73,7 +73,7 @@ pub struct Purpose<'a> {
     pub settings: &'a [(&'static str, String)],
 }
 
-impl Purpose<'_> {
+impl PrimePurpose<'_> {
     /// The annotations that direct the clone.
     fn annotations(&self) -> BTreeMap<String, String> {
         let target = &self.target.metadata;
@@ -92,7 +92,7 @@ impl Purpose<'_> {
 }
 
 /// The PVC that the clone works with: `prime` with trusted annotations only. Without a purpose, no clone is requested.
-pub fn view(prime: &Claim, purpose: Option<Purpose<'_>>, has_outcome: bool) -> Claim {
+pub fn view(prime: &Claim, purpose: Option<PrimePurpose<'_>>, has_outcome: bool) -> Claim {
     let mut view = prime.clone();
     view.metadata.annotations.retain(|name, _| STATE.contains(&name.as_str()));
     if has_outcome && let Some(mark) = prime.metadata.annotation(CLONE_OF) {
@@ -105,7 +105,7 @@ pub fn view(prime: &Claim, purpose: Option<Purpose<'_>>, has_outcome: bool) -> C
 }
 
 /// The prime to create.
-pub fn object(purpose: &Purpose<'_>, kind: PopulatorKind) -> Value {
+pub fn object(purpose: &PrimePurpose<'_>, kind: PopulatorKind) -> Value {
     let target = &purpose.target.metadata;
     let spec = &purpose.target.spec;
     let node = target.annotation(SELECTED_NODE).map(|node| (SELECTED_NODE, node.to_owned()));
@@ -123,15 +123,15 @@ pub fn object(purpose: &Purpose<'_>, kind: PopulatorKind) -> Value {
             annotations.insert(name.to_owned(), value.into());
         }
     }
-    let mut labels = json!({
-        APP: APP_VALUE,
-        "app.kubernetes.io/managed-by": "cdi-controller",
-        OWNED_BY_UID: target.uid,
-        "velero.io/exclude-from-backup": "true",
-    });
-    if spec.volume_mode == VolumeMode::Filesystem {
-        labels["alerts.k8s.io/KubePersistentVolumeFillingUp"] = "disabled".into();
-    }
+    let filling_alert = (spec.volume_mode == VolumeMode::Filesystem)
+        .then(|| ("alerts.k8s.io/KubePersistentVolumeFillingUp", "disabled".to_owned()));
+    let always = [
+        (APP, APP_VALUE.to_owned()),
+        ("app.kubernetes.io/managed-by", "cdi-controller".to_owned()),
+        (OWNED_BY_UID, target.uid.to_string()),
+        ("velero.io/exclude-from-backup", "true".to_owned()),
+    ];
+    let labels: BTreeMap<&str, String> = always.into_iter().chain(filling_alert).collect();
     let mode = spec.volume_mode;
     json!({
         "apiVersion": "v1",
@@ -175,7 +175,8 @@ mod tests {
     fn a_prime_has_the_class_size_modes_and_node_of_its_target() {
         let target = target(&json!({ SELECTED_NODE: "node1" }));
         let source = Key::new("s", "golden");
-        let purpose = Purpose { target: &target, source: &source, settings: &[(STREAMS, "4".to_owned())] };
+        let purpose =
+            PrimePurpose { target: &target, source: &source, settings: &[(STREAMS, "4".to_owned())] };
         let own = object(&purpose, PopulatorKind::CloneSource);
         assert_eq!(own["metadata"]["name"], "decant-prime-1");
         let node_and_target = json!({ SELECTED_NODE: "node1", POPULATES: "t/data", POD_RESTARTS: "0" });
@@ -203,7 +204,7 @@ mod tests {
         }));
         let (target, source) =
             (target(&json!({ SERVICE_ACCOUNT: "root", VERIFY: "readback" })), Key::new("s", "golden"));
-        let purpose = Purpose { target: &target, source: &source, settings: &[] };
+        let purpose = PrimePurpose { target: &target, source: &source, settings: &[] };
         let seen = view(&evil, Some(purpose), false).metadata;
         assert_eq!(seen.annotation(CLONE_REQUEST), Some("s/golden"));
         assert_eq!(seen.annotation(VERIFY), Some("readback"));

@@ -7,17 +7,24 @@ use crate::objects::{Meta, Uid};
 use crate::token::key::TokenKey;
 use crate::token::seal::Purpose;
 
-/// The annotation that records `prime` on the target with this metadata.
-pub fn prime_annotation(target: &Meta, prime: &Uid, key: &TokenKey) -> String {
-    format!("{prime} {}", key.seal(Purpose::Prime, &[target.uid.as_str(), prime.as_str()]))
+/// The annotation that records on the target with this metadata that the controller created `prime` for it.
+pub fn prime_annotation(target: &Meta, prime: &Meta, key: &TokenKey) -> String {
+    let fields = [target.uid.as_str(), &prime.namespace, prime.uid.as_str()];
+    format!("{} {} {}", prime.namespace, prime.uid, key.seal(Purpose::Prime, &fields))
 }
 
 /// Whether the target with this metadata records `prime`.
-pub fn records_prime(target: &Meta, prime: &Uid, key: &TokenKey) -> bool {
-    let sealed = target.annotation(PRIME).and_then(|text| text.split_once(' '));
-    sealed.is_some_and(|(uid, seal)| {
-        uid == prime.as_str() && key.has_sealed(Purpose::Prime, &[target.uid.as_str(), uid], seal)
-    })
+pub fn records_prime(target: &Meta, prime: &Meta, key: &TokenKey) -> bool {
+    let Some(text) = target.annotation(PRIME) else { return false };
+    let mut words = text.split(' ');
+    let (Some(namespace), Some(uid), Some(seal), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return false;
+    };
+    namespace == prime.namespace
+        && uid == prime.uid.as_str()
+        && key.has_sealed(Purpose::Prime, &[target.uid.as_str(), namespace, uid], seal)
 }
 
 /// A complete volume, which is handed over to the target.
@@ -27,25 +34,34 @@ pub struct PopulatedVolume {
     pub name: String,
     /// The prime PVC that it was filled for.
     pub prime: Uid,
+    /// Whether the target is bound to it and it has its own reclaim policy again, so that nothing is left to do.
+    pub is_handed_over: bool,
 }
+
+/// The word in the record of a volume that was handed over.
+const HANDED_OVER: &str = "handed-over";
 
 impl PopulatedVolume {
     /// The record on the target with this metadata, if `key` sealed it for exactly this target.
     pub fn of(target: &Meta, key: &TokenKey) -> Option<Self> {
-        let mut words = target.annotation(POPULATED_VOLUME)?.split(' ');
-        let (Some(name), Some(prime), Some(seal), None) =
-            (words.next(), words.next(), words.next(), words.next())
-        else {
-            return None;
+        let words: Vec<&str> = target.annotation(POPULATED_VOLUME)?.split(' ').collect();
+        let (name, prime, state, seal) = match words[..] {
+            [name, prime, seal] => (name, prime, "", seal),
+            [name, prime, HANDED_OVER, seal] => (name, prime, HANDED_OVER, seal),
+            _ => return None,
         };
-        key.has_sealed(Purpose::PopulatedVolume, &[target.uid.as_str(), name, prime], seal)
-            .then(|| Self { name: name.to_owned(), prime: Uid::from(prime) })
+        key.has_sealed(Purpose::PopulatedVolume, &[target.uid.as_str(), name, prime, state], seal).then(
+            || Self { name: name.to_owned(), prime: Uid::from(prime), is_handed_over: state == HANDED_OVER },
+        )
     }
 
     /// The annotation that records it on the target with this metadata.
     pub fn annotation(&self, target: &Meta, key: &TokenKey) -> Map<String, Value> {
-        let fields = [target.uid.as_str(), &self.name, self.prime.as_str()];
-        let text = format!("{} {} {}", self.name, self.prime, key.seal(Purpose::PopulatedVolume, &fields));
+        let state = if self.is_handed_over { HANDED_OVER } else { "" };
+        let seal = key
+            .seal(Purpose::PopulatedVolume, &[target.uid.as_str(), &self.name, self.prime.as_str(), state]);
+        let words = [self.name.as_str(), self.prime.as_str(), state, &seal];
+        let text = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
         Map::from_iter([(POPULATED_VOLUME.to_owned(), text.into())])
     }
 }
@@ -66,28 +82,35 @@ mod tests {
 
     #[test]
     fn a_target_records_one_prime_and_its_record_is_of_no_use_on_another_target() {
-        let text = prime_annotation(&meta("t", &[]), &Uid::from("p"), &key());
+        let prime = |namespace: &str, uid: &str| Meta { namespace: namespace.to_owned(), ..meta(uid, &[]) };
+        let text = prime_annotation(&meta("t", &[]), &prime("s", "p"), &key());
         let target = meta("t", &[(PRIME, text.clone())]);
-        assert!(records_prime(&target, &Uid::from("p"), &key()));
-        assert!(!records_prime(&target, &Uid::from("q"), &key()));
-        assert!(!records_prime(&meta("u", &[(PRIME, text.clone())]), &Uid::from("p"), &key()));
-        let forged = text.replacen('p', "q", 1);
-        assert!(!records_prime(&meta("t", &[(PRIME, forged)]), &Uid::from("q"), &key()));
-        assert!(!records_prime(&meta("t", &[(PRIME, "p".to_owned())]), &Uid::from("p"), &key()));
+        assert!(records_prime(&target, &prime("s", "p"), &key()));
+        assert!(!records_prime(&target, &prime("s", "q"), &key()));
+        assert!(!records_prime(&target, &prime("r", "p"), &key()));
+        assert!(!records_prime(&meta("u", &[(PRIME, text.clone())]), &prime("s", "p"), &key()));
+        let forged = text.replacen(" p ", " q ", 1);
+        assert!(!records_prime(&meta("t", &[(PRIME, forged)]), &prime("s", "q"), &key()));
+        assert!(!records_prime(&meta("t", &[(PRIME, "s p".to_owned())]), &prime("s", "p"), &key()));
     }
 
     #[test]
     fn a_volume_is_recorded_for_one_target() {
-        let volume = PopulatedVolume { name: "pv-1".to_owned(), prime: Uid::from("p") };
-        let text = volume.annotation(&meta("t", &[]), &key())[POPULATED_VOLUME].as_str().unwrap().to_owned();
-        let of = |uid: &str, text: &str| {
-            PopulatedVolume::of(&meta(uid, &[(POPULATED_VOLUME, text.to_owned())]), &key())
-        };
-        assert_eq!(of("t", &text), Some(volume));
-        assert_eq!(of("u", &text), None);
-        assert_eq!(of("t", &text.replace("pv-1", "pv-2")), None);
-        for odd in ["", "pv-1", "pv-1 p", &format!("{text} more")] {
-            assert_eq!(of("t", odd), None, "{odd}");
+        for is_handed_over in [false, true] {
+            let volume = PopulatedVolume { name: "pv-1".to_owned(), prime: Uid::from("p"), is_handed_over };
+            let text =
+                volume.annotation(&meta("t", &[]), &key())[POPULATED_VOLUME].as_str().unwrap().to_owned();
+            let of = |uid: &str, text: &str| {
+                PopulatedVolume::of(&meta(uid, &[(POPULATED_VOLUME, text.to_owned())]), &key())
+            };
+            assert_eq!(of("t", &text), Some(volume));
+            assert_eq!(of("u", &text), None);
+            assert_eq!(of("t", &text.replace("pv-1", "pv-2")), None);
+            for odd in ["", "pv-1", "pv-1 p", &format!("{text} more")] {
+                assert_eq!(of("t", odd), None, "{odd}");
+            }
+            assert_eq!(of("t", &text.replace("pv-1 p ", "pv-1 p handed-over ")), None);
+            assert_eq!(of("t", &text.replace(" handed-over", "")).is_some(), !is_handed_over);
         }
     }
 }

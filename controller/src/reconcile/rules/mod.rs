@@ -67,7 +67,12 @@ fn leaving(seen: &Observed) -> Option<Step> {
         return None;
     }
     let held = seen.target.as_ref().is_some_and(|claim| claim.is_held() || claim.is_held_for_population());
-    let left = seen.source_pod.is_some() || seen.target_pod.is_some() || !seen.orphans.is_empty() || held;
+    let populated = seen.population.as_ref().is_some_and(populated::is_left);
+    let left = seen.source_pod.is_some()
+        || seen.target_pod.is_some()
+        || !seen.orphans.is_empty()
+        || held
+        || populated;
     if left {
         return Some(Step::CleanUp);
     }

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use crate::objects::annotations::{
     BIND_IMMEDIATE, CLONE_OF, CLONE_PHASE, POPULATES, RECLAIM_POLICY, SELECTED_NODE,
 };
-use crate::objects::{Claim, ClaimPhase, DataVolumePhase, Volume};
+use crate::objects::{Claim, ClaimPhase, DataVolumePhase, Uid, Volume};
 use crate::policy::Policy;
 use crate::reconcile::compatibility;
 use crate::reconcile::observed::{Observed, Origin, Population, Prime, Provisioner};
@@ -26,12 +26,8 @@ pub(super) fn step(
     now: OffsetDateTime,
     policy: &Policy,
 ) -> Step {
-    if is_complete(seen, claim) {
-        return if claim.is_held_for_population() || population.own_source.is_some() {
-            Step::TidyUp
-        } else {
-            Step::Done
-        };
+    if is_complete(seen, claim, population) {
+        return finished(claim, population);
     }
     if claim.status.phase == ClaimPhase::Lost {
         return Step::Lost;
@@ -39,8 +35,13 @@ pub(super) fn step(
     if let Some(record) = &population.record {
         return hand_over(claim, population, record);
     }
+    if let Some(volume) = population.volume.as_ref().filter(|volume| is_held_by(volume, &claim.metadata.uid))
+    {
+        // The outcome is recorded, so only the record of the volume was removed.
+        return after_hand_over(claim, volume);
+    }
     if claim.is_bound() || !claim.spec.volume_name.is_empty() {
-        return bound_elsewhere(seen, claim);
+        return bound_elsewhere(seen, claim, population);
     }
     match &population.prime {
         Prime::Missing => before_prime(seen, claim, population, policy),
@@ -51,20 +52,33 @@ pub(super) fn step(
     }
 }
 
-/// Whether the claim was filled and bound earlier. The mark alone does not count: the outcome is sealed.
-pub(crate) fn is_complete(seen: &Observed, claim: &Claim) -> bool {
-    claim.is_bound() && seen.outcome.is_some() && claim.metadata.annotation(CLONE_OF).is_some()
+/// Whether the claim was filled and bound earlier, and the volume has its own policy again. CDI's mark alone does not
+/// count: the outcome and the record are sealed.
+pub(crate) fn is_complete(seen: &Observed, claim: &Claim, population: &Population) -> bool {
+    let is_recorded = population
+        .record
+        .as_ref()
+        .is_some_and(|record| record.is_handed_over && record.name == claim.spec.volume_name);
+    claim.is_bound() && seen.outcome.is_some() && is_recorded && claim.metadata.annotation(CLONE_OF).is_some()
+}
+
+/// The step if nothing is left to do but to remove what the population needed.
+fn finished(claim: &Claim, population: &Population) -> Step {
+    let is_left = claim.is_held_for_population()
+        || population.own_source.is_some()
+        || population.prime.ours().is_some_and(|prime| !prime.metadata.is_deleting());
+    if is_left { Step::TidyUp } else { Step::Done }
 }
 
 /// The step for a claim that has a volume which this controller did not fill.
-fn bound_elsewhere(seen: &Observed, claim: &Claim) -> Step {
+fn bound_elsewhere(seen: &Observed, claim: &Claim, population: &Population) -> Step {
     let name = &claim.spec.volume_name;
     // CDI or an earlier installation filled it; users cannot write the status of a DataVolume.
     let by_data_volume = seen.data_volume.as_ref().map(|dv| dv.status.phase == DataVolumePhase::Succeeded);
     let is_marked = claim.metadata.annotation(CLONE_OF).is_some()
         || claim.metadata.annotation(CLONE_PHASE) == Some(DataVolumePhase::Succeeded.as_str());
     if by_data_volume.unwrap_or(is_marked) {
-        return Step::Done;
+        return finished(claim, population);
     }
     Step::VolumeInTheWay(format!(
         "the PVC is bound to the volume {name}, which no clone filled: its provisioner ignored the data source of the PVC, or the \
@@ -176,29 +190,57 @@ fn hand_over(claim: &Claim, population: &Population, record: &PopulatedVolume) -
         ));
     }
     let Some(volume) = &population.volume else { return Step::VolumeGone };
-    let holder = volume.spec.claim_ref.as_ref();
-    let is_of = |uid: &crate::objects::Uid| holder.is_some_and(|holder| holder.uid == *uid);
-    if is_of(&claim.metadata.uid) {
-        return match (claim.is_bound(), has_changed_policy(volume)) {
-            (false, _) => Step::AwaitBinding,
-            (true, true) => Step::RestorePolicy,
-            (true, false) => Step::MarkDone,
-        };
+    if is_held_by(volume, &claim.metadata.uid) {
+        return after_hand_over(claim, volume);
     }
-    if !is_of(&record.prime) || volume.metadata.is_deleting() {
+    if !is_held_by(volume, &record.prime) || volume.metadata.is_deleting() {
         return Step::VolumeGone;
     }
     if volume.spec.persistent_volume_reclaim_policy != RETAIN || !has_changed_policy(volume) {
-        return Step::RetainVolume;
+        // Once its claim is gone, the provisioner may be deleting it.
+        let is_lost = volume.spec.persistent_volume_reclaim_policy != RETAIN
+            && matches!(volume.status.phase.as_str(), "Released" | "Failed");
+        return if is_lost { Step::VolumeGone } else { Step::RetainVolume };
     }
     match population.prime.claim().filter(|prime| prime.metadata.uid == record.prime) {
         Some(prime) if prime.metadata.is_deleting() => Step::PrimeLeaving,
         Some(_) => Step::ReleasePrime,
+        None if !population.users.is_empty() => Step::TargetInUse(population.users.clone()),
         None => Step::HandOver,
     }
+}
+
+/// The step after the volume belongs to the claim.
+fn after_hand_over(claim: &Claim, volume: &Volume) -> Step {
+    match (claim.is_bound(), has_changed_policy(volume)) {
+        (false, _) => Step::AwaitBinding,
+        (true, true) => Step::RestorePolicy,
+        (true, false) => Step::MarkDone,
+    }
+}
+
+fn is_held_by(volume: &Volume, claim: &Uid) -> bool {
+    volume.spec.claim_ref.as_ref().is_some_and(|holder| holder.uid == *claim)
 }
 
 /// Whether the controller changed the reclaim policy of the volume. Only administrators can write volumes.
 pub(crate) fn has_changed_policy(volume: &Volume) -> bool {
     volume.metadata.annotation(RECLAIM_POLICY).is_some()
+}
+
+/// The prime that is removed with its target: one that this controller created, or may have created.
+pub(crate) fn removable_prime<'p>(population: &'p Population, target: &Claim) -> Option<&'p Claim> {
+    let prime = match &population.prime {
+        Prime::Ours { claim, .. } => Some(claim),
+        Prime::Foreign(claim) if claim.populates() == Some(target.metadata.key()) => Some(claim),
+        Prime::Foreign(_) | Prime::Missing => None,
+    };
+    prime.map(AsRef::as_ref).filter(|prime| !prime.metadata.is_deleting())
+}
+
+/// Whether a claim that goes leaves something that the controller has to remove.
+pub(crate) fn is_left(population: &Population) -> bool {
+    population.prime.ours().is_some_and(|prime| !prime.metadata.is_deleting())
+        || population.volume.as_deref().is_some_and(has_changed_policy)
+        || population.own_source.is_some()
 }

@@ -22,7 +22,7 @@ fn stage(step: &Step, population: &Population) -> Stage {
         Step::PrimeDone | Step::RetainVolume | Step::ReleasePrime | Step::HandOver | Step::AwaitBinding => {
             Stage::Rebinding
         }
-        Step::PrimeLeaving if population.record.is_some() => Stage::Rebinding,
+        Step::PrimeLeaving | Step::TargetInUse(_) if population.record.is_some() => Stage::Rebinding,
         Step::MakePrime
         | Step::RecordPrime
         | Step::Populating

@@ -201,6 +201,10 @@ fn waiting(step: &Step, seen: &Observed) -> Option<RunningCondition> {
         ),
         Step::NoProvisioner(why) => RunningCondition::no(Reason::NoProvisioner, why.clone()),
         Step::PrimeInTheWay(why) => RunningCondition::no(Reason::PrimeInTheWay, why.clone()),
+        Step::Populating => {
+            let error = seen.population.as_ref()?.provisioning_error.as_ref()?;
+            RunningCondition::no(error.reason.as_str(), error.message.as_str())
+        }
         Step::ReplacePrime(fault) => RunningCondition::no(Reason::PrimeReplaced, prime_fault(*fault)),
         Step::VolumeGone => RunningCondition::no(Reason::VolumeGone, VOLUME_GONE),
         Step::Invalid(why) if seen.population.is_some() => {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use decant_controller::api::cluster::ApiError;
-use decant_controller::objects::{DataVolume, Key, Volume};
+use decant_controller::objects::{Claim, DataVolume, Key, Volume};
 use decant_controller::pages::status::{Overview, render};
 use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
@@ -63,7 +63,9 @@ fn actions() -> Vec<Action> {
         Action::RetainVolume,
         Action::HandOverVolume,
         Action::RestorePolicy,
+        Action::MarkPopulated,
     ];
+    actions.extend(population_actions());
     for role in [Role::Source, Role::Target] {
         actions.extend([
             Action::RecordPod(role),
@@ -73,8 +75,26 @@ fn actions() -> Vec<Action> {
         ]);
     }
     let kinds: std::collections::BTreeSet<u8> = actions.iter().map(kind).collect();
-    assert_eq!(kinds.len(), 29, "an action is missing in this list");
+    assert_eq!(kinds.len(), 30, "an action is missing in this list");
     actions
+}
+
+/// The actions that fill a claim before it is bound.
+fn population_actions() -> [Action; 12] {
+    [
+        Action::MakeCloneSource,
+        Action::DeleteCloneSource,
+        Action::HoldPopulation(true),
+        Action::MakePrime,
+        Action::RecordPrime,
+        Action::DeletePrime,
+        Action::RecordPopulation(CloneOutcome::default()),
+        Action::ForgetPopulation,
+        Action::ForgetNode,
+        Action::RetainVolume,
+        Action::HandOverVolume,
+        Action::RestorePolicy,
+    ]
 }
 
 /// A number for each variant. A new variant also belongs into [`actions`].
@@ -109,6 +129,7 @@ fn kind(action: &Action) -> u8 {
         Action::RetainVolume => 26,
         Action::HandOverVolume => 27,
         Action::RestorePolicy => 28,
+        Action::MarkPopulated => 29,
     }
 }
 
@@ -128,6 +149,22 @@ fn everything() -> Observed {
         orphans: vec![source_pod("Running", "old-uid", "1")],
         volumes: Volumes::Reserved(vec![volume()]),
         ..claimed()
+    }
+}
+
+/// A population with every object of an action: prime, volume, VolumeCloneSource.
+fn population() -> Population {
+    let prime: Arc<Claim> = read(json!({
+        "metadata": { "namespace": "n", "name": "tmp-pvc-copy-uid", "uid": "prime-uid" },
+        "spec": { "volumeName": "v" }, "status": { "phase": "Bound" },
+    }));
+    Population {
+        prime: Prime::Ours { claim: prime, is_recorded: true },
+        volume: Some(volume()),
+        own_source: Some(read(
+            json!({ "metadata": { "namespace": "n", "name": "volume-clone-source-dv-uid" } }),
+        )),
+        ..Population::default()
     }
 }
 
@@ -155,6 +192,7 @@ fn changes_claim(action: &Action) -> bool {
             | Action::RecordPopulation(_)
             | Action::ForgetPopulation
             | Action::ForgetNode
+            | Action::MarkPopulated
     )
 }
 
@@ -168,6 +206,9 @@ fn trouble_of(action: &Action, error: &ApiError) -> LastError {
     let mut seen = everything();
     if *action == Action::KeepToken {
         seen.permission = Some(Permission::ExtendToken("token".to_owned()));
+    }
+    if population_actions().contains(action) {
+        seen.population = Some(population());
     }
     let trouble = executor(&double)
         .carry_out(std::slice::from_ref(action), &seen, now())

@@ -16,6 +16,7 @@ use rustix::io::{Errno, retry_on_intr};
 use crate::attributes::{ACCESS_ACL, Attribute, Kinds};
 use crate::error::{Error, Kind, Result, is_no_space};
 use crate::volume::close::flush;
+use crate::volume::destination::KeepPartial;
 use crate::volume::free_space::FreeSpace;
 use crate::volume::image::Medium;
 use crate::volume::image::leftover::{self, open_directory, temporary_name};
@@ -44,8 +45,8 @@ pub struct FileOptions {
     pub grow_to_bytes: Option<u64>,
     /// Allocate every byte.
     pub preallocate: bool,
-    /// Keep an unfinished file, for [`ImageFile::reopen`].
-    pub keep_partial: bool,
+    /// When an unfinished file is kept, for [`ImageFile::reopen`].
+    pub keep_partial: KeepPartial,
     /// Whether the file gets only the rights of its mode, and none from the default access control list of the
     /// directory.
     pub is_exact: bool,
@@ -370,7 +371,10 @@ impl Medium for ImageFile {
 impl Drop for ImageFile {
     fn drop(&mut self) {
         // A file of another process is not removed.
-        if self.finished || (self.options.keep_partial && !self.is_full.get()) || !self.has_its_name() {
+        if self.finished
+            || (self.options.keep_partial.keeps(&self.stop) && !self.is_full.get())
+            || !self.has_its_name()
+        {
             return;
         }
         if let Err(e) = rustix::fs::unlinkat(&self.directory, &self.temporary, AtFlags::empty()) {

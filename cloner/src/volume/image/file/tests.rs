@@ -5,7 +5,7 @@ const PLAIN: FileOptions = FileOptions {
     mode: 0o660,
     grow_to_bytes: None,
     preallocate: false,
-    keep_partial: false,
+    keep_partial: KeepPartial::Never,
     is_exact: false,
 };
 

@@ -44,13 +44,13 @@ pub fn scan(root: &OwnedFd, root_path: &Path, options: Options, stop: &Stop) -> 
         only_in_attributes,
         entries: outline.entries(),
         outline,
-        extended_bytes,
+        extended_bytes: options.attributes.then_some(extended_bytes),
     })
 }
 
 /// Writes everything in the directory `root` into `sink` as a GNU tar archive (docs/protocol.md section 1.10), with
 /// extended headers if `options` asks for attributes (docs/protocol.md section 6.4). `root_path` is for messages.
-/// `plan` is the result of [`scan`] with the same options. Names are written as they are and never interpreted.
+/// `plan` is the result of [`scan`] with the same options, or without attributes. Names are written as they are and never interpreted.
 ///
 /// Errors: `Kind::Source` if something cannot be read, `Kind::SourceChanged` if a file changes while it is read or the
 /// tree differs from the plan. After an error the archive has no end mark.
@@ -65,7 +65,8 @@ pub fn write_archive(
     let mut pass = Pass::writing(options, &plan.outline, sink);
     pass.tree(root, root_path, stop)?;
     pass.compare(root_path)?;
-    if options.attributes && pass.extended_bytes() != plan.extended_bytes {
+    let planned = plan.extended_bytes.filter(|_| options.attributes);
+    if planned.is_some_and(|planned| planned != pass.extended_bytes()) {
         let path = root_path.display();
         let text = format!("the extended attributes in {path} changed while it was read");
         return Err(Error::new(Kind::SourceChanged, text));

@@ -30,8 +30,8 @@ pub struct ArchivePlan {
     /// The number of files, directories, links and other entries.
     pub entries: u64,
     pub(super) outline: Outline,
-    /// Length of all extended headers.
-    pub(super) extended_bytes: u64,
+    /// Length of all extended headers; `None` if they were not measured.
+    pub(super) extended_bytes: Option<u64>,
 }
 
 impl ArchivePlan {

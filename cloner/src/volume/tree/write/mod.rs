@@ -8,6 +8,7 @@ pub(crate) mod attributes;
 pub(crate) mod beneath;
 pub(crate) mod content;
 mod directories;
+mod finisher;
 mod folding;
 mod late;
 mod member_name;
@@ -20,6 +21,7 @@ mod subject;
 mod tree;
 
 use std::path::Path;
+use std::thread::scope;
 
 use decant_shared::process::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,10 +31,12 @@ use crate::attributes::not_kept::NotKept;
 use crate::error::{Error, Kind, Result};
 use crate::stream::Pull;
 use crate::tar::reader::ArchiveReader;
+use crate::volume::destination::KeepPartial;
 use crate::volume::optional_calls::Call;
 use crate::volume::tree::read::plan::Options;
 use crate::volume::tree::read::scan;
 use crate::volume::tree::write::attributes::Attributes;
+use crate::volume::tree::write::finisher::Finisher;
 use crate::volume::tree::write::folding::Folding;
 use crate::volume::tree::write::reveal::Reveal;
 use crate::volume::tree::write::staging::Staging;
@@ -51,10 +55,12 @@ pub struct UnpackOptions {
     pub is_exact: bool,
     /// Resume a previous attempt. The stream does not contain the content that it wrote.
     pub resume: bool,
-    /// Keep what was written if the stream ends early, so that the next attempt can resume.
-    pub keep_partial: bool,
+    /// When to keep what was written if the stream ends early, so that the next attempt can resume.
+    pub keep_partial: KeepPartial,
     /// This copy created the target directory, and removes it if the copy fails.
     pub is_made: bool,
+    /// Whether a thread of its own finishes files. For a writer that is slower than what it reads from.
+    pub finishes_apart: bool,
 }
 
 /// What was written.
@@ -140,7 +146,7 @@ pub fn unpack_tree_and(
     });
     let result =
         if options.resume { result.map_err(|error| blamed_on_leftover(error, path)) } else { result };
-    let is_kept = options.keep_partial && result.as_ref().is_err_and(leaves_something);
+    let is_kept = options.keep_partial.keeps(stop) && result.as_ref().is_err_and(leaves_something);
     if !is_kept && !has_lost_names {
         let place = staging.path(path);
         if let Err(why) = staging.remove(target, stop) {
@@ -195,12 +201,15 @@ fn fill(
     options: UnpackOptions,
     stop: &Stop,
 ) -> Result<Finished> {
-    let mut writer = TreeWriter::new(staging.fresh()?, folding, path, options, stop);
-    while let Some(entry) = archive.next_entry()? {
-        Error::check(stop)?;
-        writer.write(archive, &entry)?;
-    }
-    writer.finish()
+    scope(|scope| {
+        let finisher = if options.finishes_apart { Some(Finisher::start(scope)?) } else { None };
+        let mut writer = TreeWriter::new(staging.fresh()?, folding, path, options, finisher, stop);
+        while let Some(entry) = archive.next_entry()? {
+            Error::check(stop)?;
+            writer.write(archive, &entry)?;
+        }
+        writer.finish()
+    })
 }
 
 /// Whether an attempt that failed with `error` can be resumed. It cannot if the content did not fit, if the volume

@@ -26,6 +26,7 @@ use crate::volume::tree::write::attributes::Attributes;
 use crate::volume::tree::write::beneath::open_below;
 use crate::volume::tree::write::content::{Incomplete, Manner, SIZED_BYTES, Skipped, write_content};
 use crate::volume::tree::write::directories::{Directories, Taken};
+use crate::volume::tree::write::finisher::{Finish, Finisher, Unfinished};
 use crate::volume::tree::write::folding::Folding;
 use crate::volume::tree::write::late::{FILE_BITS, Late};
 use crate::volume::tree::write::member_name::MemberName;
@@ -55,23 +56,25 @@ pub(super) struct TreeWriter<'a> {
     root: Option<Attributes>,
     /// Whether each file is synced, because the filesystem cannot be synced as a whole.
     syncs_each: bool,
+    finisher: Option<Finisher>,
 }
 
 impl<'a> TreeWriter<'a> {
     /// Makes a writer for entries below `root`. `folding` describes its filesystem, and `path` is the target directory
-    /// for messages.
+    /// for messages. `finisher` finishes files, if there is one.
     pub(super) fn new(
         root: OwnedFd,
         folding: Folding,
         path: &'a Path,
         options: UnpackOptions,
+        finisher: Option<Finisher>,
         stop: &'a Stop,
     ) -> Self {
         let done = Unpacked::default();
         let dropped = Skipped::default();
         let syncs_each = !is_synced_as_a_whole(&root);
         let directories = Directories::new(root, folding);
-        Self { directories, path, options, stop, done, dropped, root: None, syncs_each }
+        Self { directories, path, options, stop, done, dropped, root: None, syncs_each, finisher }
     }
 
     /// Writes `entry`, the current member of `archive`.
@@ -121,6 +124,9 @@ impl<'a> TreeWriter<'a> {
 
     /// Finishes all directories.
     pub(super) fn finish(mut self) -> Result<Finished> {
+        if let Some(finisher) = self.finisher.take() {
+            finisher.end()?.into_iter().try_for_each(|result| self.finished(result))?;
+        }
         let left = self.directories.leave(0, &mut self.done.not_kept);
         left.map_err(|cause| Error::target("finish the directories in", self.path, cause.into()))?;
         let top_names = self.directories.top_names();
@@ -206,19 +212,45 @@ impl<'a> TreeWriter<'a> {
                 self.failed_after("write", entry, cause, written_bytes)
             }
         })?;
+        // A mode that is set at the end depends on what is lost now.
+        if let (Some(finisher), false, None) =
+            (&mut self.finisher, self.syncs_each, attributes.unreadable(FILE_BITS))
+        {
+            finisher.take(Unfinished { file, attributes, name: entry.name.clone() })?;
+            let results: Vec<_> = finisher.results().collect();
+            return results.into_iter().try_for_each(|result| self.finished(result));
+        }
         let lost = attributes.apply_to(&file).map_err(|cause| self.failed("finish", entry, cause))?;
         if lost.has(Attribute::Mode) {
             self.directories.forget_late(name);
         }
         self.done.not_kept.add(lost, || entry.name.clone());
         let closed = if self.syncs_each { sync_file(&file) } else { Ok(()) }.and_then(|()| close(file));
-        closed.map_err(|cause| {
-            let kind = if is_no_space(&cause) { Kind::NoSpace } else { Kind::Target };
-            let name = shown(&entry.name);
-            let path = self.path.display();
-            let text = format!("cannot close {name} in {path}, so what was written to it may be lost");
-            Error::io(kind, text, cause)
-        })
+        closed.map_err(|cause| self.not_closed(&entry.name, cause))
+    }
+
+    /// Handles the result of a file that the finisher has finished.
+    fn finished(&mut self, result: Finish) -> Result<()> {
+        match result {
+            Finish::Lost(name, lost) => {
+                self.done.not_kept.add(lost, || name);
+                Ok(())
+            }
+            Finish::AttributesFailed(name, cause) => {
+                let what = format!("cannot finish {} in {}", shown(&name), self.path.display());
+                let kind = if is_no_space(&cause.into()) { Kind::NoSpace } else { Kind::Target };
+                Err(Error::io(kind, what, cause.into()))
+            }
+            Finish::CloseFailed(name, cause) => Err(self.not_closed(&name, cause)),
+        }
+    }
+
+    fn not_closed(&self, name: &[u8], cause: std::io::Error) -> Error {
+        let kind = if is_no_space(&cause) { Kind::NoSpace } else { Kind::Target };
+        let name = shown(name);
+        let path = self.path.display();
+        let text = format!("cannot close {name} in {path}, so what was written to it may be lost");
+        Error::io(kind, text, cause)
     }
 
     fn hold_readable(&mut self, attributes: &mut Attributes, name: &[u8]) {

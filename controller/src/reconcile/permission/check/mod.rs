@@ -15,8 +15,8 @@ pub struct Ask<'a> {
     pub source: &'a Key,
     /// UID of the source; `None` if it does not exist.
     pub source_uid: Option<&'a Uid>,
-    /// The DataSource of another namespace through which the request names the source, if it does.
-    pub through: Option<Key>,
+    /// The object of another namespace through which the request names the source, if it does.
+    pub through: Option<Through>,
     /// The DataVolume, or the claim without a DataVolume, to fill.
     pub target: &'a Key,
     /// UID of the target.
@@ -31,6 +31,25 @@ pub struct Ask<'a> {
     pub long_token: Option<&'a str>,
     /// The current time.
     pub now: OffsetDateTime,
+}
+
+/// An object of another namespace that names a source. Users without permission do not learn which, or whether the
+/// object exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Through {
+    /// A DataSource, which a DataVolume names.
+    DataSource(Key),
+    /// A VolumeCloneSource, which a claim names.
+    Populator(PopulatorRef),
+}
+
+impl Through {
+    fn denial(&self, target_namespace: &str) -> String {
+        match self {
+            Through::DataSource(key) => denial_through(key, target_namespace),
+            Through::Populator(populator) => denial_through_populator(populator, target_namespace),
+        }
+    }
 }
 
 /// The kind of object that requests a clone.
@@ -159,8 +178,8 @@ fn denied(ask: &Ask<'_>, refusal: Option<TokenRefusal>) -> Finding {
 
 fn denial(ask: &Ask<'_>, refusal: Option<TokenRefusal>) -> String {
     let Ask { source, target, .. } = ask;
-    if let Some(data_source) = &ask.through {
-        return denial_through(data_source, &target.namespace);
+    if let Some(through) = &ask.through {
+        return through.denial(&target.namespace);
     }
     let token = match (refusal, ask.target_kind) {
         (Some(why), _) => format!("the token is of no use: {why}"),
@@ -180,8 +199,8 @@ fn denial(ask: &Ask<'_>, refusal: Option<TokenRefusal>) -> String {
 /// whether the claim exists.
 pub(crate) fn revoked(ask: &Ask<'_>, asker: &Asker) -> String {
     let Ask { source, target, .. } = ask;
-    if let Some(data_source) = &ask.through {
-        return denial_through(data_source, &target.namespace);
+    if let Some(through) = &ask.through {
+        return through.denial(&target.namespace);
     }
     format!(
         "Nothing allows cloning claim {source} into namespace {} any more: user {}, who asked for it, may not clone it now, \

@@ -1,12 +1,13 @@
 use time::Duration;
 
 use super::*;
+use crate::objects::PopulatorKind;
 use crate::token::grant::Grant;
 
 struct Case {
     source: Key,
     source_uid: Option<Uid>,
-    through: Option<Key>,
+    through: Option<Through>,
     target: Key,
     uid: Uid,
     kind: TargetKind,
@@ -249,7 +250,7 @@ fn a_denial_names_both_ways_out() {
 #[test]
 fn without_permission_a_denial_does_not_tell_whether_the_source_is_there() {
     for kind in [TargetKind::DataVolume, TargetKind::Claim] {
-        for through in [None, Some(Key::new("z", "images"))] {
+        for through in [None, Some(Through::DataSource(Key::new("z", "images")))] {
             let case = || Case { kind, through: through.clone(), ..Case::new() };
             let missing = Case { source_uid: None, ..case() };
             assert_eq!(case().denied(None, None), missing.denied(None, None));
@@ -261,11 +262,25 @@ fn without_permission_a_denial_does_not_tell_whether_the_source_is_there() {
 #[test]
 fn a_denial_does_not_name_the_claim_behind_a_data_source_of_another_namespace() {
     let images = Key::new("z", "images");
-    let case = Case { through: Some(images.clone()), ..Case::new() };
+    let case = Case { through: Some(Through::DataSource(images.clone())), ..Case::new() };
     let replaced = Case { source_uid: Some(Uid::from("s-0")), ..Case::new() }.long();
     for long in [None, Some("x"), Some(&*replaced)] {
         let why = case.denied(None, long);
         assert_eq!(why, denial_through(&images, "b"));
+        assert!(!why.contains("golden"), "{why}");
+    }
+}
+
+#[test]
+fn a_denial_does_not_name_the_claim_behind_a_volume_clone_source_of_another_namespace() {
+    let populator = PopulatorRef { kind: PopulatorKind::VolumeCloneSource, key: Key::new("z", "images") };
+    let through = Some(Through::Populator(populator.clone()));
+    let case = Case { kind: TargetKind::Claim, through, ..Case::new() };
+    let replaced = Case { source_uid: Some(Uid::from("s-0")), ..Case::new() }.long();
+    for long in [None, Some("x"), Some(&*replaced)] {
+        let why = case.denied(None, long);
+        // What the user gets if the VolumeCloneSource does not exist.
+        assert_eq!(why, denial_through_populator(&populator, "b"));
         assert!(!why.contains("golden"), "{why}");
     }
 }

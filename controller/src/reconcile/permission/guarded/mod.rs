@@ -36,11 +36,11 @@ pub struct Guarded {
     /// The namespace of the Service and of the webhook's authority.
     namespace: String,
     service: String,
-    last: Mutex<Option<(Instant, Look)>>,
+    last: Mutex<Option<(Instant, GuardState)>>,
 }
 
 /// Since when both configurations are correct, or what is wrong, as text for people.
-type Look = Result<OffsetDateTime, String>;
+type GuardState = Result<OffsetDateTime, String>;
 
 impl Guarded {
     /// Expects configurations that lead to the Service `service` in `namespace`.
@@ -68,7 +68,7 @@ impl Guarded {
         Ok(())
     }
 
-    fn look(&self) -> Look {
+    fn look(&self) -> GuardState {
         let bundle = pki::bundle(&*self.cluster, &self.namespace, SIGNER_SECRET)?;
         let mut since = OffsetDateTime::UNIX_EPOCH;
         for (kind, name, path) in [

@@ -12,10 +12,6 @@ use crate::attributes::Kinds;
 use crate::attributes::not_kept::NotKept;
 use crate::digest::ContentDigest;
 use crate::error::{Error, Result};
-use crate::receive::received_stream::ReceivedStream;
-use crate::receive::resume_verifier::Verification;
-use crate::receive::sync::Synced;
-use crate::receive::{Writing, verify};
 use crate::tar::reader::ArchiveReader;
 use crate::volume::destination::Destination;
 use crate::volume::image::Medium;
@@ -26,6 +22,9 @@ use crate::volume::image::writer::ImageWriter;
 use crate::volume::tree::write::UnpackOptions;
 use crate::volume::tree::write::attributes::may_give_away;
 use crate::volume::tree::write::unpack_tree_and;
+use crate::writing::checked_stream::CheckedStream;
+use crate::writing::sync::{Synced, paced};
+use crate::writing::{Verification, Writing, verify};
 
 /// A stream that was written and synced.
 pub struct WriteResult {
@@ -40,12 +39,12 @@ pub struct WriteResult {
 /// Writes the whole stream and syncs it. `announced_bytes` is the length that the sender announced: a raw image that
 /// cannot fit on a device (or, with preallocation, in its volume) is refused before anything is written. With
 /// `resumes`, the image continues from where the previous attempt ended.
-pub fn write_destination(
+pub fn write_destination<'a>(
     writing: &Writing,
     content: ContentType,
     announced_bytes: Option<u64>,
     resumes: bool,
-    stream: &mut ReceivedStream<'_>,
+    stream: &mut impl CheckedStream<'a>,
     stop: &Stop,
 ) -> Result<WriteResult> {
     let not_kept = match (content, &writing.destination) {
@@ -67,19 +66,19 @@ pub fn write_destination(
 }
 
 /// Writes a disk image that arrives as a raw stream or in an archive.
-fn image(
+fn image<'a>(
     writing: &Writing,
     content: ContentType,
     announced_bytes: Option<u64>,
     resumes: bool,
-    stream: &mut ReceivedStream<'_>,
+    stream: &mut impl CheckedStream<'a>,
     stop: &Stop,
 ) -> Result<Kinds> {
     match (content, &writing.destination) {
         (ContentType::Filesystem, Destination::Device(path)) => {
             let mut device = Device::open(path, writing.preallocate)?;
             let synced = synced(&device, path)?;
-            stream.paced(synced, stop, |stream| {
+            paced(stream, synced, stop, |stream| {
                 let mut image = ImageWriter::new(&mut device, writing.preallocate, stop);
                 if writing.read_back {
                     // The sender's digest covers all files of the archive.
@@ -97,7 +96,7 @@ fn image(
         (ContentType::Block, Destination::Device(path)) => {
             let mut device = Device::open(path, writing.preallocate)?;
             let synced = synced(&device, path)?;
-            stream.paced(synced, stop, |stream| {
+            paced(stream, synced, stop, |stream| {
                 raw_to_medium(writing, &mut device, path, announced_bytes, stream, stop)
             })
         }
@@ -115,7 +114,7 @@ fn image(
                 ImageFile::create(path, image_name, options, stop)?
             };
             let synced = synced(&file, path)?;
-            stream.paced(synced, stop, |stream| {
+            paced(stream, synced, stop, |stream| {
                 raw_to_medium(writing, &mut file, path, announced_bytes, stream, stop)
             })
         }
@@ -129,12 +128,12 @@ fn synced(medium: &impl Medium, path: &Path) -> Result<Synced> {
         .map_err(|e| Error::target("open again", path, e))
 }
 
-fn raw_to_medium(
+fn raw_to_medium<'a>(
     writing: &Writing,
     medium: &mut impl Medium,
     path: &Path,
     announced_bytes: Option<u64>,
-    stream: &mut ReceivedStream<'_>,
+    stream: &mut impl CheckedStream<'a>,
     stop: &Stop,
 ) -> Result<Kinds> {
     let mut image = ImageWriter::new(medium, writing.preallocate, stop);
@@ -147,11 +146,11 @@ fn raw_to_medium(
 }
 
 /// Compares a sealed image with the digest of what was written, if there is one.
-fn read_back(
+fn read_back<'a>(
     medium: &mut impl Medium,
     path: &Path,
     written: Option<ContentDigest>,
-    stream: &ReceivedStream<'_>,
+    stream: &impl CheckedStream<'a>,
     stop: &Stop,
 ) -> Result<()> {
     let Some(written) = written else { return Ok(()) };
@@ -160,11 +159,11 @@ fn read_back(
     verify::compare(written, verify::image(&file, path, written.content_bytes, stop)?, path)
 }
 
-fn tree_to_directory(
+fn tree_to_directory<'a>(
     writing: &Writing,
     path: &Path,
     resume: bool,
-    stream: &mut ReceivedStream<'_>,
+    stream: &mut impl CheckedStream<'a>,
     stop: &Stop,
 ) -> Result<NotKept> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -177,6 +176,7 @@ fn tree_to_directory(
         resume,
         keep_partial: writing.keep_partial,
         is_made: writing.is_made,
+        finishes_apart: writing.finishes_apart,
     };
     let synced = directory.try_clone().map_err(|e| Error::target("open again", path, e))?;
     let verifier = stream.verifier();
@@ -188,7 +188,7 @@ fn tree_to_directory(
         }
         _ => Ok(()),
     };
-    let done = stream.paced(Synced::Tree(synced, path.to_owned()), stop, |stream| {
+    let done = paced(stream, Synced::Tree(synced, path.to_owned()), stop, |stream| {
         let mut archive = ArchiveReader::verified(stream, verifier.clone());
         unpack_tree_and(&mut archive, &directory, path, options, stop, &before_names)
     })?;

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::thread::{Builder, Scope, ScopedJoinHandle, scope};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
@@ -16,8 +16,10 @@ use decant_shared::protocol::progress::Progress;
 use rustix::io::Errno;
 
 use crate::error::{Error, Kind, Result};
+use crate::pipeline::join::{first_cause, join};
 use crate::volume::close;
 use crate::volume::optional_calls::Call;
+use crate::writing::checked_stream::CheckedStream;
 
 /// The next sync starts when this many bytes were written and the previous sync is over.
 const WINDOW_BYTES: u64 = 4 << 20;
@@ -84,8 +86,25 @@ pub struct Pacer {
     stop: Stop,
 }
 
+/// Runs `write` on `stream` while a thread syncs what was written.
+pub fn paced<'a, S: CheckedStream<'a>, T>(
+    stream: &mut S,
+    synced: Synced,
+    stop: &Stop,
+    write: impl FnOnce(&mut S) -> Result<T>,
+) -> Result<T> {
+    let progress = stream.progress();
+    scope(|scope| {
+        let (pacer, thread) = start(scope, synced, progress, stop)?;
+        stream.set_pacer(Some(pacer));
+        let written = write(stream);
+        stream.set_pacer(None);
+        first_cause(written, join(vec![Ok(thread)]))
+    })
+}
+
 /// Starts the thread. It ends when the pacer is dropped.
-pub fn start<'scope, 'env>(
+fn start<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
     synced: Synced,
     progress: &'scope Progress,

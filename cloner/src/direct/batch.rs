@@ -1,0 +1,112 @@
+//! What the reader passes to the writer: buffers with runs of data, zeros and kept content.
+
+use std::ops::Range;
+
+use crate::digest::ContentDigest;
+use crate::pipeline::lanes::{Collect, Deal, Pool, fan_out};
+use crate::stream::Piece;
+
+/// The size of a buffer. The reader reads into it and hashes it while it is in the processor's cache, and one call writes
+/// it.
+pub const BATCH_BYTES: usize = 256 << 10;
+/// The number of batches between reader and writer. They absorb the time of a sync, and of a slow read.
+const DEPTH: usize = 8;
+/// The maximum number of runs in one batch.
+const RUNS_LIMIT: usize = 1024;
+
+/// A run of the logical stream.
+#[derive(Debug, Clone)]
+pub enum BatchRun {
+    /// In the buffer.
+    Data(Range<usize>),
+    /// This many zeros.
+    Zeros(u64),
+    /// This many bytes that the target holds.
+    Kept(u64),
+}
+
+/// A part of the logical stream.
+#[derive(Debug)]
+pub struct Batch {
+    buffer: Vec<u8>,
+    used_bytes: usize,
+    runs: Vec<BatchRun>,
+    /// The digest of the whole content, in the last batch.
+    pub whole: Option<ContentDigest>,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { buffer: vec![0; BATCH_BYTES], used_bytes: 0, runs: Vec::new(), whole: None }
+    }
+}
+
+/// Makes the channel from the reader to the writer, and the pool of its batches.
+pub fn batches() -> (Deal<Batch>, Collect<Batch>, Pool<Batch>) {
+    let (deal, mut collect) = fan_out(1, DEPTH, "writer");
+    // One lane was requested.
+    let collect = collect.remove(0);
+    (deal, collect, Pool::for_lanes(DEPTH / 2))
+}
+
+impl Batch {
+    /// Whether no more data fits.
+    pub fn is_full(&self) -> bool {
+        self.used_bytes == BATCH_BYTES || self.runs.len() >= RUNS_LIMIT
+    }
+
+    /// The number of runs.
+    pub fn run_count(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// The number of bytes in the buffer.
+    pub fn data_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
+    /// The free part of the buffer.
+    pub fn room(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.used_bytes..]
+    }
+
+    /// Adds the first `len` bytes of [`Self::room`] to the stream. Returns them.
+    pub fn filled(&mut self, len: usize) -> &[u8] {
+        let start = self.used_bytes;
+        self.used_bytes += len;
+        match self.runs.last_mut() {
+            Some(BatchRun::Data(last)) => last.end += len,
+            _ => self.runs.push(BatchRun::Data(start..start + len)),
+        }
+        &self.buffer[start..start + len]
+    }
+
+    /// Adds zeros.
+    pub fn zeros(&mut self, len: u64) {
+        match self.runs.last_mut() {
+            Some(BatchRun::Zeros(last)) if last.checked_add(len).is_some() => *last += len,
+            _ => self.runs.push(BatchRun::Zeros(len)),
+        }
+    }
+
+    /// Adds content that the target holds.
+    pub fn kept(&mut self, len: u64) {
+        self.runs.push(BatchRun::Kept(len));
+    }
+
+    /// The run `index`.
+    pub fn piece(&self, index: usize) -> Option<Piece<'_>> {
+        self.runs.get(index).map(|run| match run {
+            BatchRun::Data(range) => Piece::Data(&self.buffer[range.clone()]),
+            BatchRun::Zeros(len) => Piece::Zeros(*len),
+            BatchRun::Kept(len) => Piece::Kept(*len),
+        })
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.used_bytes = 0;
+        self.runs.clear();
+        self.whole = None;
+    }
+}

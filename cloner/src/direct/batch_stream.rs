@@ -1,0 +1,199 @@
+//! The writer's end: the logical stream as pieces.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::progress::{Phase, Progress};
+
+use crate::digest::ContentDigest;
+use crate::direct::batch::Batch;
+use crate::error::{Error, Result};
+use crate::pipeline::lanes::{Collect, Pool};
+use crate::stream::{Piece, Pull};
+use crate::tar::reader::VerifyContent;
+use crate::writing::Verification;
+use crate::writing::checked_stream::{CheckedStream, ContentVerifier};
+use crate::writing::sync::Pacer;
+
+/// Takes batches from the reader and yields their pieces.
+pub struct BatchStream<'a> {
+    batches: Collect<Batch>,
+    pool: &'a Pool<Batch>,
+    progress: &'a Progress,
+    batch: Batch,
+    next_run: usize,
+    /// Number of bytes of run `next_run` that were already yielded.
+    taken_bytes: u64,
+    stream_bytes: u64,
+    verifier: Rc<DirectVerifier>,
+    has_ended: bool,
+    pacer: Option<Pacer>,
+    /// Number of data bytes in the last piece. They are written by the time the next piece is requested.
+    last_data_bytes: u64,
+    stop: &'a Stop,
+}
+
+/// What the writer needs to know about the content. The reader has computed the digest of the same bytes, in the same
+/// memory, so they are not hashed again.
+#[derive(Debug)]
+struct DirectVerifier {
+    /// Content of an archive that the target holds and that was not passed over yet.
+    passing_bytes: Cell<u64>,
+    whole: Cell<Option<ContentDigest>>,
+}
+
+impl<'a> BatchStream<'a> {
+    /// Reads from `batches` and returns used ones to `pool`. Yielded bytes count as sent in `progress`. The target holds
+    /// the first `passing_bytes` of an archive's content. Ends early when `stop` is set.
+    pub fn new(
+        batches: Collect<Batch>,
+        pool: &'a Pool<Batch>,
+        progress: &'a Progress,
+        passing_bytes: u64,
+        stop: &'a Stop,
+    ) -> Self {
+        Self {
+            batches,
+            pool,
+            progress,
+            batch: Batch::default(),
+            next_run: 0,
+            taken_bytes: 0,
+            stream_bytes: 0,
+            verifier: Rc::new(DirectVerifier {
+                passing_bytes: Cell::new(passing_bytes),
+                whole: Cell::new(None),
+            }),
+            has_ended: false,
+            pacer: None,
+            last_data_bytes: 0,
+            stop,
+        }
+    }
+
+    /// Advances to the next run of bytes. Returns `false` if the stream is complete.
+    fn advance(&mut self) -> Result<bool> {
+        while !self.has_ended {
+            if self.next_run < self.batch.run_count() {
+                return Ok(true);
+            }
+            if let Some(whole) = self.batch.whole {
+                self.verifier.whole.set(Some(whole));
+            }
+            let received = self.batches.receive().map_err(|error| {
+                // The reader ends early on a stop, too.
+                Error::check(self.stop).err().unwrap_or(error)
+            })?;
+            match received {
+                Some(batch) => {
+                    let mut used = std::mem::replace(&mut self.batch, batch);
+                    used.clear();
+                    self.pool.give(used);
+                    self.next_run = 0;
+                }
+                None => {
+                    self.has_ended = true;
+                    self.progress.enter(Phase::Sync);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Pull for BatchStream<'_> {
+    fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>> {
+        Error::check(self.stop)?;
+        if let Some(pacer) = &mut self.pacer {
+            pacer.written(self.stream_bytes, std::mem::take(&mut self.last_data_bytes))?;
+        }
+        if !self.advance()? {
+            // The writer writes nothing more. The rest is synced at the end.
+            self.pacer = None;
+            return Ok(None);
+        }
+        let Some(piece) = self.batch.piece(self.next_run) else { return Ok(None) };
+        let left_bytes = piece.len() - self.taken_bytes;
+        let len = left_bytes.min(max_bytes);
+        let end = self.stream_bytes.checked_add(len);
+        self.stream_bytes = end.ok_or_else(|| Error::damaged("the stream is longer than any volume"))?;
+        self.progress.add_sent_bytes(len);
+        let from = self.taken_bytes;
+        if len == left_bytes {
+            self.next_run += 1;
+            self.taken_bytes = 0;
+        } else {
+            self.taken_bytes += len;
+        }
+        Ok(Some(match piece {
+            Piece::Zeros(_) => Piece::Zeros(len),
+            Piece::Kept(_) => Piece::Kept(len),
+            Piece::Data(bytes) => {
+                self.last_data_bytes = len;
+                let start = usize::try_from(from).unwrap_or(usize::MAX);
+                Piece::Data(&bytes[start..start + usize::try_from(len).unwrap_or(usize::MAX)])
+            }
+        }))
+    }
+}
+
+impl<'a> CheckedStream<'a> for BatchStream<'a> {
+    fn progress(&self) -> &'a Progress {
+        self.progress
+    }
+
+    fn verifier(&self) -> Rc<dyn ContentVerifier> {
+        Rc::clone(&self.verifier) as Rc<dyn ContentVerifier>
+    }
+
+    fn set_pacer(&mut self, pacer: Option<Pacer>) {
+        self.pacer = pacer;
+    }
+
+    fn finish(&mut self) -> Result<(u64, Verification)> {
+        while self.next_piece(u64::MAX)?.is_some() {}
+        match self.verifier.whole.get() {
+            Some(content_digest) => {
+                Ok((self.stream_bytes, Verification { content_digest, is_confirmed: true }))
+            }
+            None => Err(Error::neighbour("reader")),
+        }
+    }
+}
+
+impl ContentVerifier for DirectVerifier {
+    fn found(&self) -> Option<ContentDigest> {
+        self.whole.get()
+    }
+}
+
+impl VerifyContent for DirectVerifier {
+    fn held_bytes(&self) -> u64 {
+        self.passing_bytes.get()
+    }
+
+    fn zeros_step_bytes(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn record(&self, bytes: &[u8]) -> Result<()> {
+        let passing_bytes = self.passing_bytes.get();
+        self.passing_bytes.set(passing_bytes.saturating_sub(bytes.len() as u64));
+        Ok(())
+    }
+
+    fn content(&self, piece: &Piece<'_>) -> Result<()> {
+        let passing_bytes = self.passing_bytes.get();
+        if passing_bytes == 0 {
+            return Ok(());
+        }
+        let left_bytes = match piece {
+            Piece::Kept(len) => passing_bytes.checked_sub(*len),
+            Piece::Data(_) | Piece::Zeros(_) => None,
+        };
+        let wrong = || Error::damaged("the reader resumes at another position than the writer");
+        self.passing_bytes.set(left_bytes.ok_or_else(wrong)?);
+        Ok(())
+    }
+}

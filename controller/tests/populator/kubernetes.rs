@@ -1,0 +1,643 @@
+//! A small model of Kubernetes: as much of the API server and of its controllers as a population depends on.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
+use decant_controller::objects::{Key, Kind, Object, Uid};
+use serde_json::{Value, json};
+
+/// The provisioner of the test's classes.
+pub(crate) const PROVISIONER: &str = "disks.example";
+/// Every pod runs on this node.
+pub(crate) const NODE: &str = "node1";
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+const PROTECTION: &str = "kubernetes.io/pvc-protection";
+/// Long ago, so that no pause after a creation applies.
+const CREATED: &str = "2026-01-01T12:00:00Z";
+
+/// What happens with one call of the controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It fails and has no effect.
+    Fails,
+    /// It takes effect, and its answer is lost.
+    AnswerLost,
+    /// It takes effect, and the controller ends.
+    Kills,
+}
+
+/// What is on a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    Empty,
+    /// A clone began to write.
+    Partial,
+    /// A clone ended, or a user wrote it.
+    Whole(String),
+    /// The provisioner removed it.
+    Destroyed,
+}
+
+/// A change that a watch brings; no object if it was deleted.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    pub(crate) kind: Kind,
+    pub(crate) key: Key,
+    pub(crate) object: Option<Value>,
+}
+
+/// Something that other users do right after a call of the controller.
+type Deed = Box<dyn FnOnce(&mut State) + Send>;
+
+#[derive(Default)]
+pub(crate) struct State {
+    objects: BTreeMap<(Kind, Key), Value>,
+    /// Every change so far.
+    pub(crate) log: Vec<Change>,
+    /// By volume.
+    pub(crate) content: BTreeMap<String, Content>,
+    /// The volumes that each pod has mounted, whatever happens to its claims.
+    mounts: BTreeMap<Key, Vec<String>>,
+    version: u64,
+    uids: u64,
+    /// The calls of the controller so far, except those about events.
+    pub(crate) calls: usize,
+    pub(crate) trace: Vec<String>,
+    fault: Option<(usize, Fault)>,
+    deed: Option<(usize, Deed)>,
+    /// Whether the controller has ended.
+    pub(crate) is_cut_off: bool,
+    /// What must never happen, and did.
+    pub(crate) violations: Vec<String>,
+    /// Namespaces whose quota allows no further claim.
+    pub(crate) full: Vec<String>,
+}
+
+/// The model.
+#[derive(Default)]
+pub(crate) struct Kubernetes(Mutex<State>);
+
+pub(crate) fn key(object: &Value) -> Key {
+    let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
+    Key::new(text("namespace"), text("name"))
+}
+
+pub(crate) fn uid(object: &Value) -> &str {
+    object["metadata"]["uid"].as_str().unwrap_or_default()
+}
+
+fn is_deleting(object: &Value) -> bool {
+    !object["metadata"]["deletionTimestamp"].is_null()
+}
+
+fn finalizers(object: &Value) -> Vec<String> {
+    let list = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    list.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+fn text<'o>(object: &'o Value, pointer: &str) -> &'o str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn api_error(code: u16, reason: &str, message: impl Into<String>) -> ApiError {
+    ApiError { code, reason: reason.to_owned(), message: message.into() }
+}
+
+fn missing(kind: Kind, name: &Key) -> ApiError {
+    api_error(404, "NotFound", format!("{} {name} not found", kind.plural()))
+}
+
+/// RFC 7396.
+fn merge(into: &mut Value, patch: &Value) {
+    let Some(members) = patch.as_object() else {
+        *into = patch.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    for (name, value) in members {
+        if value.is_null() {
+            into.as_object_mut().unwrap().remove(name);
+        } else {
+            merge(&mut into[name], value);
+        }
+    }
+}
+
+/// The claims that a pod uses.
+fn claims_of(pod: &Value) -> Vec<Key> {
+    let volumes = pod["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+    let names = volumes.iter().filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str());
+    names.map(|name| Key::new(text(pod, "/metadata/namespace"), name)).collect()
+}
+
+fn has_ended(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+}
+
+/// Whether the first container of a pod is the source's or the target's.
+fn is_of_role(pod: &Value, container: &str) -> bool {
+    pod["spec"]["containers"][0]["name"] == container
+}
+
+/// Whether a claim is filled before it is bound.
+fn is_target(claim: &Value) -> bool {
+    !claim["spec"]["dataSourceRef"].is_null() || !claim["spec"]["dataSource"].is_null()
+}
+
+impl State {
+    pub(crate) fn get(&self, kind: Kind, name: &Key) -> Option<&Value> {
+        self.objects.get(&(kind, name.clone()))
+    }
+
+    pub(crate) fn all(&self, kind: Kind) -> Vec<Value> {
+        self.objects.iter().filter(|((of, _), _)| *of == kind).map(|(_, object)| object.clone()).collect()
+    }
+
+    fn owner_exists(&self, uid_of_owner: &str) -> bool {
+        self.objects.values().any(|object| uid(object) == uid_of_owner)
+    }
+
+    /// Stores an object, or removes it if it is being deleted and nothing holds it.
+    fn store(&mut self, kind: Kind, mut object: Value) -> Value {
+        let name = key(&object);
+        if let Some(before) = self.get(kind, &name) {
+            let mut unversioned = object.clone();
+            unversioned["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+            if unversioned == *before {
+                return object;
+            }
+        }
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        let is_gone = is_deleting(&object) && finalizers(&object).is_empty();
+        if is_gone {
+            self.objects.remove(&(kind, name.clone()));
+            if kind == Kind::PersistentVolume {
+                self.content.remove(&name.name);
+            }
+        } else {
+            self.objects.insert((kind, name.clone()), object.clone());
+        }
+        self.log.push(Change { kind, key: name, object: (!is_gone).then(|| object.clone()) });
+        self.check();
+        object
+    }
+
+    /// Changes an object, if it exists.
+    pub(crate) fn change(&mut self, kind: Kind, name: &Key, change: impl FnOnce(&mut Value)) {
+        if let Some(mut object) = self.get(kind, name).cloned() {
+            change(&mut object);
+            self.store(kind, object);
+        }
+    }
+
+    pub(crate) fn add(&mut self, kind: Kind, mut object: Value) -> Result<Value, ApiError> {
+        let name = key(&object);
+        if self.get(kind, &name).is_some() {
+            return Err(api_error(409, "AlreadyExists", format!("{} {name} already exists", kind.plural())));
+        }
+        if kind == Kind::PersistentVolumeClaim && self.full.contains(&name.namespace) {
+            let message = format!(
+                "persistentvolumeclaims {:?} is forbidden: exceeded quota: claims, requested: persistentvolumeclaims=1",
+                name.name
+            );
+            return Err(api_error(403, "Forbidden", message));
+        }
+        self.uids += 1;
+        object["metadata"]["uid"] = format!("u{}", self.uids).into();
+        object["metadata"]["creationTimestamp"] = CREATED.into();
+        if kind == Kind::PersistentVolumeClaim {
+            let mut held = finalizers(&object);
+            held.push(PROTECTION.to_owned());
+            object["metadata"]["finalizers"] = json!(held);
+            object["status"] = json!({ "phase": "Pending" });
+        }
+        if kind == Kind::Pod && !text(&object, "/spec/nodeName").is_empty() {
+            self.mount(&object);
+        }
+        Ok(self.store(kind, object))
+    }
+
+    fn mount(&mut self, pod: &Value) {
+        let claims = claims_of(pod);
+        let claims = claims.iter().filter_map(|name| self.get(Kind::PersistentVolumeClaim, name));
+        let volumes = claims.map(|claim| text(claim, "/spec/volumeName").to_owned()).collect();
+        self.mounts.insert(key(pod), volumes);
+    }
+
+    fn patch(&mut self, kind: Kind, name: &Key, patch: &Value) -> Result<Value, ApiError> {
+        let before = self.get(kind, name).cloned().ok_or_else(|| missing(kind, name))?;
+        for field in ["uid", "resourceVersion"] {
+            let wanted = &patch["metadata"][field];
+            if !wanted.is_null() && *wanted != before["metadata"][field] {
+                let message = format!("the {field} of {} {name} differs", kind.plural());
+                return Err(api_error(409, "Conflict", message));
+            }
+        }
+        let mut object = before.clone();
+        merge(&mut object, patch);
+        object["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+        let held = finalizers(&before);
+        if is_deleting(&before) && finalizers(&object).iter().any(|name| !held.contains(name)) {
+            let message = "no new finalizers can be added if the object is being deleted";
+            return Err(api_error(422, "Invalid", message));
+        }
+        Ok(self.store(kind, object))
+    }
+
+    pub(crate) fn delete(&mut self, kind: Kind, name: &Key) {
+        self.change(kind, name, |object| {
+            object["metadata"]["deletionTimestamp"] = CREATED.into();
+            if kind == Kind::Pod {
+                // The kubelet stops it first.
+                object["metadata"]["finalizers"] = json!(["test/kubelet"]);
+            }
+        });
+    }
+
+    /// Notes what must never happen: a target with content that is not whole, or that somebody else still uses.
+    fn check(&mut self) {
+        let mut found = Vec::new();
+        for claim in self.all(Kind::PersistentVolumeClaim).iter().filter(|claim| is_target(claim)) {
+            let volume = text(claim, "/spec/volumeName");
+            if volume.is_empty() || text(claim, "/metadata/annotations/test~1bound-by-user") == "true" {
+                continue;
+            }
+            let content = self.content.get(volume);
+            // A volume that goes after its claim was deleted is no fault.
+            let is_whole = matches!(content, Some(Content::Whole(_)));
+            if !is_whole
+                && !is_deleting(claim)
+                && text(claim, "/metadata/annotations/test~1lost-by-user") != "true"
+            {
+                found.push(format!("{} is bound to {volume} with content {content:?}", key(claim)));
+            }
+            for pod in &self.all(Kind::Pod) {
+                let has_mounted =
+                    self.mounts.get(&key(pod)).is_some_and(|all| all.iter().any(|name| name == volume));
+                if has_mounted && !has_ended(pod) && !claims_of(pod).contains(&key(claim)) {
+                    found.push(format!(
+                        "{} is bound while pod {} still uses its volume",
+                        key(claim),
+                        key(pod)
+                    ));
+                }
+            }
+        }
+        let trace = self.trace.len();
+        self.violations.extend(found.into_iter().map(|what| format!("{what}, after call {trace}")));
+    }
+
+    fn class_of(&self, claim: &Value) -> Option<&Value> {
+        self.get(Kind::StorageClass, &Key::new("", text(claim, "/spec/storageClassName")))
+    }
+
+    fn waits_for_consumer(&self, claim: &Value) -> bool {
+        self.class_of(claim).is_some_and(|class| text(class, "/volumeBindingMode") == "WaitForFirstConsumer")
+    }
+
+    /// The provisioner: it leaves claims with a data source of another controller alone.
+    fn provision(&mut self) {
+        for claim in self.all(Kind::PersistentVolumeClaim) {
+            let Some(class) = self.class_of(&claim).cloned() else { continue };
+            let waits =
+                self.waits_for_consumer(&claim) && claim["metadata"]["annotations"][SELECTED_NODE].is_null();
+            let name = format!("pvc-{}", uid(&claim));
+            let is_taken = self.get(Kind::PersistentVolume, &Key::new("", &name)).is_some();
+            if !text(&claim, "/spec/volumeName").is_empty() || is_deleting(&claim) || is_target(&claim) {
+                continue;
+            }
+            if waits || is_taken || text(&class, "/provisioner") != PROVISIONER {
+                continue;
+            }
+            let volume = json!({
+                "metadata": { "name": name },
+                "spec": {
+                    "capacity": { "storage": claim["spec"]["resources"]["requests"]["storage"] },
+                    "accessModes": claim["spec"]["accessModes"], "volumeMode": claim["spec"]["volumeMode"],
+                    "storageClassName": claim["spec"]["storageClassName"],
+                    "persistentVolumeReclaimPolicy": class["reclaimPolicy"],
+                    "claimRef": { "namespace": claim["metadata"]["namespace"], "name": claim["metadata"]["name"],
+                                  "uid": uid(&claim) },
+                },
+                "status": { "phase": "Available" },
+            });
+            self.content.insert(name, Content::Empty);
+            self.add(Kind::PersistentVolume, volume).unwrap();
+        }
+    }
+
+    /// The controller of volumes and claims.
+    fn bind(&mut self) {
+        for volume in self.all(Kind::PersistentVolume) {
+            let name = Key::new("", text(&volume, "/metadata/name"));
+            let holder =
+                Key::new(text(&volume, "/spec/claimRef/namespace"), text(&volume, "/spec/claimRef/name"));
+            if holder.name.is_empty() {
+                continue;
+            }
+            let held_by = text(&volume, "/spec/claimRef/uid").to_owned();
+            let claim = self.get(Kind::PersistentVolumeClaim, &holder).filter(|claim| uid(claim) == held_by);
+            let bound_to = claim.map(|claim| text(claim, "/spec/volumeName").to_owned());
+            match bound_to {
+                Some(bound_to) if bound_to.is_empty() || bound_to == name.name => {
+                    let capacity = volume["spec"]["capacity"].clone();
+                    self.change(Kind::PersistentVolumeClaim, &holder, |claim| {
+                        claim["spec"]["volumeName"] = name.name.as_str().into();
+                        claim["status"] = json!({ "phase": "Bound", "capacity": capacity });
+                    });
+                    self.change(Kind::PersistentVolume, &name, |volume| {
+                        volume["status"]["phase"] = "Bound".into();
+                    });
+                }
+                _ => self.release(&volume, &name),
+            }
+        }
+        for claim in self.all(Kind::PersistentVolumeClaim) {
+            let name = text(&claim, "/spec/volumeName");
+            if name.is_empty() || text(&claim, "/status/phase") != "Bound" {
+                continue;
+            }
+            let volume = self.get(Kind::PersistentVolume, &Key::new("", name));
+            let is_held = volume.is_some_and(|volume| text(volume, "/spec/claimRef/uid") == uid(&claim));
+            if !is_held {
+                self.change(Kind::PersistentVolumeClaim, &key(&claim), |claim| {
+                    claim["status"]["phase"] = "Lost".into();
+                });
+            }
+        }
+    }
+
+    /// A volume whose claim is gone: first its phase changes, then its storage goes, then its object.
+    fn release(&mut self, volume: &Value, name: &Key) {
+        if text(volume, "/status/phase") != "Released" {
+            self.change(Kind::PersistentVolume, name, |volume| {
+                volume["status"]["phase"] = "Released".into();
+            });
+        } else if self.content.get(&name.name) == Some(&Content::Destroyed) {
+            self.delete(Kind::PersistentVolume, name);
+        } else if text(volume, "/spec/persistentVolumeReclaimPolicy") == "Delete" {
+            self.content.insert(name.name.clone(), Content::Destroyed);
+        }
+    }
+
+    /// The protection of claims that pods use.
+    fn protect(&mut self) {
+        for claim in self.all(Kind::PersistentVolumeClaim).iter().filter(|claim| is_deleting(claim)) {
+            let name = key(claim);
+            let is_used = self.all(Kind::Pod).iter().any(|pod| {
+                !has_ended(pod) && !text(pod, "/spec/nodeName").is_empty() && claims_of(pod).contains(&name)
+            });
+            if !is_used {
+                self.change(Kind::PersistentVolumeClaim, &name, |claim| {
+                    let held: Vec<String> =
+                        finalizers(claim).into_iter().filter(|name| name != PROTECTION).collect();
+                    claim["metadata"]["finalizers"] = json!(held);
+                });
+            }
+        }
+    }
+
+    fn collect_garbage(&mut self) {
+        let owned: Vec<(Kind, Key, Value)> =
+            self.objects.iter().map(|((kind, name), object)| (*kind, name.clone(), object.clone())).collect();
+        for (kind, name, object) in owned {
+            let owners = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+            let is_orphan =
+                !owners.is_empty() && !owners.iter().any(|owner| self.owner_exists(text(owner, "/uid")));
+            if is_orphan && !is_deleting(&object) {
+                self.delete(kind, &name);
+            }
+        }
+    }
+
+    /// The scheduler and the kubelet.
+    fn run_pods(&mut self) {
+        for pod in self.all(Kind::Pod) {
+            let name = key(&pod);
+            if is_deleting(&pod) {
+                self.change(Kind::Pod, &name, |pod| pod["metadata"]["finalizers"] = json!([]));
+            } else if text(&pod, "/spec/nodeName").is_empty() {
+                self.start(&pod, &name);
+            } else if is_of_role(&pod, "cdi-clone-source") && !has_ended(&pod) {
+                self.copy(&pod);
+            }
+        }
+    }
+
+    fn start(&mut self, pod: &Value, name: &Key) {
+        let keys = text(pod, "/metadata/annotations/decant.dev~1keys");
+        let is_key = |secret: &Key| secret.namespace == name.namespace && secret.name.starts_with(keys);
+        if !keys.is_empty() && !self.all(Kind::Secret).iter().any(|secret| is_key(&key(secret))) {
+            return;
+        }
+        for claim in claims_of(pod) {
+            let Some(object) = self.get(Kind::PersistentVolumeClaim, &claim).cloned() else { return };
+            if is_deleting(&object) {
+                return;
+            }
+            if text(&object, "/spec/volumeName").is_empty() {
+                if self.waits_for_consumer(&object) {
+                    self.change(Kind::PersistentVolumeClaim, &claim, |claim| {
+                        claim["metadata"]["annotations"][SELECTED_NODE] = NODE.into();
+                    });
+                }
+                return;
+            }
+            let is_clone_target = is_of_role(pod, "cdi-upload-server");
+            if is_clone_target {
+                self.content.insert(text(&object, "/spec/volumeName").to_owned(), Content::Partial);
+            }
+        }
+        self.mount(pod);
+        self.change(Kind::Pod, name, |pod| {
+            pod["spec"]["nodeName"] = NODE.into();
+            let container = pod["spec"]["containers"][0]["name"].clone();
+            pod["status"] = json!({ "phase": "Running", "podIP": "10.0.0.1", "containerStatuses": [
+                { "name": container, "ready": true, "state": { "running": {} } } ] });
+        });
+    }
+
+    fn volume_of(&self, pod: &Value) -> Option<String> {
+        let claim = self.get(Kind::PersistentVolumeClaim, claims_of(pod).first()?)?;
+        Some(text(claim, "/spec/volumeName").to_owned())
+    }
+
+    /// The source sends everything to its target, and both end.
+    fn copy(&mut self, source: &Value) {
+        let peer = text(source, "/metadata/annotations/decant.dev~1target-pod-uid");
+        let target = self.all(Kind::Pod).into_iter().find(|pod| uid(pod) == peer && !is_deleting(pod));
+        let Some(target) = target.filter(|pod| text(pod, "/status/phase") == "Running") else { return };
+        let (Some(from), Some(to)) = (self.volume_of(source), self.volume_of(&target)) else { return };
+        let Some(Content::Whole(data)) = self.content.get(&from).cloned() else { return };
+        self.content.insert(to, Content::Whole(data.clone()));
+        let digest = format!("decant1:7:{}", data.replace(' ', ""));
+        for pod in [target, source.clone()] {
+            self.change(Kind::Pod, &key(&pod), |pod| {
+                let message = json!({ "digest": digest, "digestConfirmed": true }).to_string();
+                let container = pod["spec"]["containers"][0]["name"].clone();
+                let ended = json!({ "exitCode": 0, "reason": "Completed", "message": message, "finishedAt": CREATED });
+                pod["status"] = json!({ "phase": "Succeeded", "containerStatuses": [
+                    { "name": container, "state": { "terminated": ended } } ] });
+            });
+        }
+    }
+}
+
+impl Kubernetes {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// One step of each controller of Kubernetes. Returns whether anything changed.
+    pub(crate) fn tick(&self) -> bool {
+        let mut state = self.lock();
+        let before = (state.version, state.content.clone());
+        state.provision();
+        state.bind();
+        state.run_pods();
+        state.protect();
+        state.collect_garbage();
+        before != (state.version, state.content.clone())
+    }
+
+    /// An object that another user creates.
+    pub(crate) fn add(&self, kind: Kind, object: Value) -> Value {
+        self.lock().add(kind, object).unwrap()
+    }
+
+    /// A deletion by another user.
+    pub(crate) fn user_delete(&self, kind: Kind, name: &Key) {
+        self.lock().delete(kind, name);
+    }
+
+    pub(crate) fn find(&self, kind: Kind, name: &Key) -> Option<Value> {
+        self.lock().get(kind, name).cloned()
+    }
+
+    pub(crate) fn all(&self, kind: Kind) -> Vec<Value> {
+        self.lock().all(kind)
+    }
+
+    /// Lets `fault` happen with the call of this number; the first is 1.
+    pub(crate) fn fail_at(&self, call: usize, fault: Fault) {
+        self.lock().fault = Some((call, fault));
+    }
+
+    /// Does this after the call of that number.
+    pub(crate) fn after_call(&self, call: usize, deed: impl FnOnce(&mut State) + Send + 'static) {
+        self.lock().deed = Some((call, Box::new(deed)));
+    }
+
+    fn call<T>(
+        &self,
+        what: &str,
+        run: impl FnOnce(&mut State) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let mut state = self.lock();
+        if state.is_cut_off {
+            return Err(api_error(0, "Killed", "the controller has ended"));
+        }
+        state.calls += 1;
+        let number = state.calls;
+        state.trace.push(format!("{number} {what}"));
+        let fault = state.fault.take_if(|(at, _)| *at == number).map(|(_, fault)| fault);
+        if fault == Some(Fault::Fails) {
+            return Err(api_error(503, "ServiceUnavailable", "try again"));
+        }
+        let result = run(&mut state);
+        if let Some((_, deed)) = state.deed.take_if(|(at, _)| *at == number) {
+            deed(&mut state);
+        }
+        match fault {
+            Some(Fault::AnswerLost) => Err(api_error(0, "Timeout", "the answer was lost")),
+            Some(Fault::Kills) => {
+                state.is_cut_off = true;
+                Err(api_error(0, "Killed", "the controller has ended"))
+            }
+            _ => result,
+        }
+    }
+}
+
+impl Cluster for Kubernetes {
+    fn get(&self, kind: Kind, name: &Key) -> Result<Object, ApiError> {
+        self.call(&format!("get {} {name}", kind.name()), |state| {
+            state.get(kind, name).cloned().map(Object::from).ok_or_else(|| missing(kind, name))
+        })
+    }
+
+    fn list(&self, kind: Kind, params: &ListParams) -> Result<ListPage, ApiError> {
+        self.call(&format!("list {}", kind.name()), |state| {
+            let selects = |object: &Value, selector: &str| {
+                let (field, value) = selector.split_once('=').unwrap();
+                text(object, &format!("/{}", field.replace('.', "/"))) == value
+            };
+            let is_asked = |object: &Value| {
+                params.namespace.as_ref().is_none_or(|name| text(object, "/metadata/namespace") == name)
+                    && params
+                        .fields
+                        .split(',')
+                        .filter(|text| !text.is_empty())
+                        .all(|text| selects(object, text))
+            };
+            let items = state.all(kind).into_iter().filter(is_asked).map(Object::from).collect();
+            Ok(ListPage { items, ..ListPage::default() })
+        })
+    }
+
+    fn watch(&self, _: Kind, _: &ListParams, _: &str) -> Result<Box<dyn Watch>, ApiError> {
+        Err(api_error(410, "Expired", ""))
+    }
+
+    fn create(&self, kind: Kind, object: &Value) -> Result<Object, ApiError> {
+        if kind == Kind::Event {
+            let mut state = self.lock();
+            return if state.is_cut_off {
+                Err(api_error(0, "Killed", ""))
+            } else {
+                state.add(kind, object.clone()).map(Object::from)
+            };
+        }
+        self.call(&format!("create {} {}", kind.name(), key(object)), |state| {
+            state.add(kind, object.clone()).map(Object::from)
+        })
+    }
+
+    fn patch(&self, kind: Kind, name: &Key, part: Part, patch: &Value) -> Result<Object, ApiError> {
+        let what = format!("patch {} {name} {patch}", kind.name());
+        self.call(&what, |state| {
+            let mut patch = patch.clone();
+            match part {
+                Part::Status => patch = json!({ "status": patch["status"] }),
+                Part::Whole => {
+                    patch.as_object_mut().unwrap().remove("status");
+                }
+            }
+            state.patch(kind, name, &patch).map(Object::from)
+        })
+    }
+
+    fn replace(&self, kind: Kind, name: &Key, object: &Value) -> Result<Object, ApiError> {
+        self.call(&format!("replace {} {name}", kind.name()), |state| {
+            Ok(state.store(kind, object.clone()).into())
+        })
+    }
+
+    fn delete(&self, kind: Kind, name: &Key, wanted: &Uid, _: Option<u32>) -> Result<(), ApiError> {
+        self.call(&format!("delete {} {name}", kind.name()), |state| {
+            if state.get(kind, name).is_some_and(|object| uid(object) == wanted.as_str()) {
+                state.delete(kind, name);
+            }
+            Ok(())
+        })
+    }
+
+    fn pod_proxy(&self, _: &Key, _: u16, _: &str, _: Duration, _: usize) -> Result<String, ApiError> {
+        Err(api_error(503, "ServiceUnavailable", ""))
+    }
+}

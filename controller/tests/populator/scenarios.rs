@@ -1,0 +1,245 @@
+//! The populations of the tests, and what holds when they have ended.
+
+use decant_controller::objects::{Key, Kind};
+use serde_json::{Value, json};
+
+use crate::controller::{World, last};
+use crate::kubernetes::{Content, Kubernetes, NODE, PROVISIONER, State, key, uid};
+
+pub(crate) const RECLAIM_POLICY: &str = "decant.dev/reclaim-policy";
+/// What is on the source.
+pub(crate) const DATA: &str = "data of golden";
+
+/// Who asks for the population.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// A PVC that names a CloneSource.
+    Claim,
+    /// A DataVolume.
+    DataVolume,
+}
+
+/// A population.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scenario {
+    pub(crate) asker: Asker,
+    /// Whether the class waits for the first consumer.
+    pub(crate) waits: bool,
+    /// Whether the source is in another namespace.
+    pub(crate) is_across: bool,
+    /// The reclaim policy of the class.
+    pub(crate) policy: &'static str,
+}
+
+/// Every kind of population.
+pub(crate) fn all() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    for asker in [Asker::Claim, Asker::DataVolume] {
+        for (waits, is_across, policy) in [
+            (false, false, "Delete"),
+            (false, true, "Retain"),
+            (true, false, "Retain"),
+            (true, true, "Delete"),
+        ] {
+            all.push(Scenario { asker, waits, is_across, policy });
+        }
+    }
+    all
+}
+
+pub(crate) const ACROSS: Scenario =
+    Scenario { asker: Asker::Claim, waits: false, is_across: true, policy: "Delete" };
+
+pub(crate) fn target() -> Key {
+    Key::new("t", "copy")
+}
+
+pub(crate) fn size() -> Value {
+    json!({ "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": "disks",
+            "resources": { "requests": { "storage": "1Gi" } } })
+}
+
+impl Scenario {
+    pub(crate) fn source_namespace(self) -> &'static str {
+        if self.is_across { "s" } else { "t" }
+    }
+
+    /// A cluster with the source and without the target.
+    pub(crate) fn cluster(self) -> Kubernetes {
+        let kubernetes = Kubernetes::default();
+        let mode = if self.waits { "WaitForFirstConsumer" } else { "Immediate" };
+        kubernetes.add(
+            Kind::StorageClass,
+            json!({ "metadata": { "name": "disks" }, "provisioner": PROVISIONER, "volumeBindingMode": mode,
+                    "reclaimPolicy": self.policy }),
+        );
+        kubernetes.add(Kind::CsiDriver, json!({ "metadata": { "name": PROVISIONER } }));
+        let mut spec = size();
+        spec["volumeName"] = "golden".into();
+        let source = kubernetes.add(
+            Kind::PersistentVolumeClaim,
+            json!({ "metadata": { "namespace": self.source_namespace(), "name": "golden",
+                                  "annotations": { "decant.dev/allow-clone-to": "t" } }, "spec": spec }),
+        );
+        kubernetes.add(
+            Kind::PersistentVolume,
+            json!({ "metadata": { "name": "golden" },
+                    "spec": { "capacity": { "storage": "1Gi" }, "persistentVolumeReclaimPolicy": "Delete",
+                              "claimRef": { "namespace": self.source_namespace(), "name": "golden", "uid": uid(&source) } },
+                    "status": { "phase": "Bound" } }),
+        );
+        kubernetes.lock().content.insert("golden".to_owned(), Content::Whole(DATA.to_owned()));
+        kubernetes.tick();
+        kubernetes
+    }
+
+    /// Creates what asks for the population.
+    pub(crate) fn ask(self, kubernetes: &Kubernetes) {
+        let ask = |state: &mut State| self.ask_in(state);
+        ask(&mut kubernetes.lock());
+    }
+
+    pub(crate) fn ask_in(self, state: &mut State) {
+        let node = if self.waits { json!({ "volume.kubernetes.io/selected-node": NODE }) } else { json!({}) };
+        match self.asker {
+            Asker::Claim => {
+                let source = json!({ "metadata": { "namespace": "t", "name": "from" }, "spec": { "source": {
+                    "name": "golden", "namespace": self.source_namespace() } } });
+                // It may exist from an earlier population.
+                drop(state.add(Kind::CloneSource, source));
+                let mut spec = size();
+                spec["dataSourceRef"] =
+                    json!({ "apiGroup": "decant.dev", "kind": "CloneSource", "name": "from" });
+                let claim = json!({ "metadata": { "namespace": "t", "name": "copy", "annotations": node }, "spec": spec });
+                state.add(Kind::PersistentVolumeClaim, claim).unwrap();
+            }
+            Asker::DataVolume => {
+                let dv = json!({ "metadata": { "namespace": "t", "name": "copy" }, "spec": {
+                    "source": { "pvc": { "namespace": self.source_namespace(), "name": "golden" } }, "pvc": size() } });
+                state.add(Kind::DataVolume, dv).unwrap();
+            }
+        }
+    }
+
+    /// A cluster in which the population was asked for, with a controller.
+    pub(crate) fn world(self) -> World {
+        let kubernetes = self.cluster();
+        self.ask(&kubernetes);
+        World::new(kubernetes)
+    }
+
+    /// Runs everything to its end. The consumer of a DataVolume's PVC is scheduled when the PVC exists.
+    pub(crate) fn run(self, world: &mut World) {
+        if self.waits && self.asker == Asker::DataVolume {
+            world
+                .settle_until(|kubernetes| kubernetes.find(Kind::PersistentVolumeClaim, &target()).is_some());
+            schedule_consumer(&world.kubernetes);
+        }
+        world.settle();
+    }
+
+    /// Deletes what asks for the population.
+    pub(crate) fn withdraw_in(self, state: &mut State) {
+        match self.asker {
+            Asker::Claim => state.delete(Kind::PersistentVolumeClaim, &target()),
+            Asker::DataVolume => state.delete(Kind::DataVolume, &target()),
+        }
+    }
+}
+
+/// The scheduler chooses the node of the first consumer.
+pub(crate) fn schedule_consumer(kubernetes: &Kubernetes) {
+    kubernetes.lock().change(Kind::PersistentVolumeClaim, &target(), |claim| {
+        claim["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] = NODE.into();
+    });
+}
+
+fn annotation<'o>(object: &'o Value, name: &str) -> Option<&'o str> {
+    object["metadata"]["annotations"][name].as_str()
+}
+
+pub(crate) fn is_prime(name: &str) -> bool {
+    name.starts_with("tmp-pvc-") || name.starts_with("decant-prime-")
+}
+
+/// The prime of the target, if there is one.
+pub(crate) fn prime(kubernetes: &Kubernetes) -> Option<Value> {
+    let claims = kubernetes.all(Kind::PersistentVolumeClaim);
+    claims.into_iter().find(|claim| is_prime(&key(claim).name))
+}
+
+/// The volumes except that of the source.
+pub(crate) fn volumes(kubernetes: &Kubernetes) -> Vec<Value> {
+    let volumes = kubernetes.all(Kind::PersistentVolume);
+    volumes.into_iter().filter(|volume| key(volume).name != "golden").collect()
+}
+
+/// What remains of a population besides its target and its volume.
+fn leftovers(kubernetes: &Kubernetes) -> Vec<String> {
+    let mut left = Vec::new();
+    for kind in [Kind::Pod, Kind::Secret, Kind::VolumeCloneSource] {
+        left.extend(kubernetes.all(kind).iter().map(|object| format!("{} {}", kind.name(), key(object))));
+    }
+    for claim in kubernetes.all(Kind::PersistentVolumeClaim) {
+        let finalizers = claim["metadata"]["finalizers"].to_string();
+        if finalizers.contains("cdi.kubevirt.io") || finalizers.contains("decant.dev") {
+            left.push(format!("finalizers {finalizers} of {}", key(&claim)));
+        }
+        if key(&claim) != target() && key(&claim).name != "golden" {
+            left.push(format!("PVC {}", key(&claim)));
+        }
+    }
+    let annotated = |volume: &&Value| annotation(volume, RECLAIM_POLICY).is_some();
+    left.extend(
+        volumes(kubernetes).iter().filter(annotated).map(|volume| format!("annotation of {}", key(volume))),
+    );
+    left
+}
+
+/// The target is bound to the only volume, which has all content; nothing else is left.
+pub(crate) fn assert_complete(scenario: Scenario, world: &World, what: &str) {
+    let kubernetes = &world.kubernetes;
+    let what = format!("{what} in {scenario:?}: {:#?}", last(kubernetes));
+    let violations = kubernetes.lock().violations.clone();
+    assert_eq!(violations, [""; 0], "{what}");
+    let claim = kubernetes.find(Kind::PersistentVolumeClaim, &target()).expect(&what);
+    assert_eq!(claim["status"]["phase"], "Bound", "{claim:#} {what}");
+    let mut volumes = volumes(kubernetes);
+    // A prime that was created without a record is replaced while it is empty. If its class has the policy Retain, its
+    // volume remains.
+    volumes.retain(|volume| {
+        scenario.policy == "Delete"
+            || volume["status"]["phase"] != "Released"
+            || kubernetes.lock().content.get(&key(volume).name) != Some(&Content::Empty)
+    });
+    assert_eq!(volumes.len(), 1, "{volumes:#?} {what}");
+    let volume = &volumes[0];
+    assert_eq!(claim["spec"]["volumeName"], volume["metadata"]["name"], "{what}");
+    assert_eq!(volume["spec"]["claimRef"]["uid"], claim["metadata"]["uid"], "{what}");
+    assert_eq!(volume["spec"]["persistentVolumeReclaimPolicy"], scenario.policy, "{what}");
+    let content = kubernetes.lock().content.get(&key(volume).name).cloned();
+    assert_eq!(content, Some(Content::Whole(DATA.to_owned())), "{what}");
+    assert_eq!(leftovers(kubernetes), [""; 0], "{what}");
+    assert_eq!(annotation(&claim, "k8s.io/CloneOf"), Some("true"), "{what}");
+    assert_eq!(annotation(&claim, "decant.dev/digest"), Some("decant1:7:dataofgolden"), "{what}");
+    assert!(annotation(&claim, "decant.dev/outcome").is_some(), "{what}");
+    assert_eq!(annotation(&claim, "cdi.kubevirt.io/clonePhase"), Some("Succeeded"), "{what}");
+    if scenario.asker == Asker::DataVolume {
+        let dv = kubernetes.find(Kind::DataVolume, &target()).expect(&what);
+        assert_eq!(dv["status"]["phase"], "Succeeded", "{dv:#} {what}");
+    }
+}
+
+/// Nothing of the population is left, except a volume that its own policy keeps.
+pub(crate) fn assert_gone(scenario: Scenario, world: &World, what: &str) {
+    let kubernetes = &world.kubernetes;
+    let what = format!("{what} in {scenario:?}: {:#?}", last(kubernetes));
+    let violations = kubernetes.lock().violations.clone();
+    assert_eq!(violations, [""; 0], "{what}");
+    assert_eq!(kubernetes.find(Kind::PersistentVolumeClaim, &target()), None, "{what}");
+    assert_eq!(leftovers(kubernetes), [""; 0], "{what}");
+    for volume in volumes(kubernetes) {
+        assert_eq!(volume["spec"]["persistentVolumeReclaimPolicy"], "Retain", "{volume:#} {what}");
+        assert_eq!(scenario.policy, "Retain", "{volume:#} {what}");
+    }
+}
