@@ -16,31 +16,31 @@ const VARIABLE: &str = "DECANT_BESIDE_CDI";
 /// The fields of the controller's Deployment that are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Deployment {
-    spec: DeploymentSpec,
+struct ControllerDeployment {
+    spec: ControllerDeploymentSpec,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct DeploymentSpec {
-    template: Template,
+struct ControllerDeploymentSpec {
+    template: ControllerTemplate,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Template {
-    spec: TemplateSpec,
+struct ControllerTemplate {
+    spec: ControllerPodSpec,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct TemplateSpec {
-    containers: Vec<Container>,
+struct ControllerPodSpec {
+    containers: Vec<ControllerContainer>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Container {
+struct ControllerContainer {
     args: Vec<String>,
     env: Vec<Variable>,
     env_from: Vec<VariableSource>,
@@ -75,7 +75,7 @@ struct ConfigMap {
 pub(super) fn is_beside_cdi(session: &Session, namespace: &str) -> Result<Option<bool>, ApiError> {
     let labels = "app.kubernetes.io/name=decant-controller".to_owned();
     let params = ListParams { namespace: Some(namespace.to_owned()), labels, ..ListParams::default() };
-    let (deployments, _) = list::<Deployment>(&session.cluster, Kind::Deployment, &params)?;
+    let (deployments, _) = list::<ControllerDeployment>(&session.cluster, Kind::Deployment, &params)?;
     let Some(deployment) = deployments.into_iter().next() else { return Ok(None) };
     for container in &deployment.spec.template.spec.containers {
         if let Some(is_beside) = in_container(container) {
@@ -98,7 +98,7 @@ pub(super) fn is_beside_cdi(session: &Session, namespace: &str) -> Result<Option
 }
 
 /// The setting in the container itself, which takes precedence over ConfigMaps.
-fn in_container(container: &Container) -> Option<bool> {
+fn in_container(container: &ControllerContainer) -> Option<bool> {
     let has_flag = container.args.iter().any(|arg| arg == FLAG).then_some(true);
     let variable = || container.env.iter().find(|variable| variable.name == VARIABLE);
     has_flag.or_else(|| variable().map(|variable| variable.value == "true"))

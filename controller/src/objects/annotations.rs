@@ -139,7 +139,7 @@ pub const VERIFY: &str = "decant.dev/verify";
 pub const READBACK: &str = "readback";
 /// On a DataVolume or PVC, by its user: how the bytes travel, `direct` or `network`.
 pub const TRANSFER: &str = "decant.dev/transfer";
-/// On a PVC: how the bytes of its clone travel, as [`TRANSFER`] names it.
+/// On a PVC: how the bytes of its clone travel, `direct` or `network`.
 pub const TRANSFER_MODE: &str = "decant.dev/transfer-mode";
 /// On a PVC: a direct clone found no node, so two pods clone.
 pub const TRANSFER_FALLBACK: &str = "decant.dev/transfer-fallback";

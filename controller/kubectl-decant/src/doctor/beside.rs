@@ -16,18 +16,18 @@ const DEPLOYMENT: &str = "cdi-deployment";
 /// The fields of a Deployment that are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Deployment {
+struct CdiDeployment {
     metadata: Meta,
-    spec: Spec,
+    spec: CdiDeploymentSpec,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Spec {
+struct CdiDeploymentSpec {
     replicas: Option<u32>,
 }
 
-impl Deployment {
+impl CdiDeployment {
     /// One that is scaled to zero, as during a migration, acts on nothing.
     fn is_active(&self) -> bool {
         self.spec.replicas != Some(0)
@@ -36,7 +36,7 @@ impl Deployment {
 
 /// What shows that CDI's controller runs; the checks that were not possible.
 #[derive(Debug, Default)]
-struct Evidence {
+struct CdiEvidence {
     active: Option<String>,
     error: Option<ApiError>,
 }
@@ -45,17 +45,17 @@ pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
     vec![judge(&evidence(installation), installation.is_beside_cdi)]
 }
 
-fn evidence(installation: &Installation<'_>) -> Evidence {
+fn evidence(installation: &Installation<'_>) -> CdiEvidence {
     let cluster = &installation.session.cluster;
     let params = ListParams { fields: format!("metadata.name={DEPLOYMENT}"), ..ListParams::default() };
-    let deployments = list::<Deployment>(cluster, Kind::Deployment, &params);
+    let deployments = list::<CdiDeployment>(cluster, Kind::Deployment, &params);
     let by_deployment = deployments.map(|(found, _)| {
         let active = found.iter().find(|deployment| deployment.is_active());
         active.map(|deployment| format!("Deployment {}", deployment.metadata.key()))
     });
     let by_lease = is_cdi_active(cluster, OffsetDateTime::now_utc())
         .map(|is_active| is_active.then(|| format!("Lease {}", lease_key())));
-    let mut evidence = Evidence::default();
+    let mut evidence = CdiEvidence::default();
     for found in [by_deployment, by_lease] {
         match found {
             Ok(active) => evidence.active = evidence.active.or(active),
@@ -65,7 +65,7 @@ fn evidence(installation: &Installation<'_>) -> Evidence {
     evidence
 }
 
-fn judge(evidence: &Evidence, is_beside_cdi: bool) -> Check {
+fn judge(evidence: &CdiEvidence, is_beside_cdi: bool) -> Check {
     match (&evidence.active, &evidence.error, is_beside_cdi) {
         (Some(active), _, true) => Check::ok(
             ABOUT,
@@ -98,19 +98,19 @@ mod tests {
 
     #[test]
     fn two_controllers_for_the_same_data_volumes_are_a_failure() {
-        let active = || Evidence { active: Some("Lease cdi/x".to_owned()), error: None };
+        let active = || CdiEvidence { active: Some("Lease cdi/x".to_owned()), error: None };
         assert_eq!(judge(&active(), false).state, State::Fail);
         assert_eq!(judge(&active(), true).state, State::Ok);
-        assert_eq!(judge(&Evidence::default(), false).state, State::Ok);
-        assert_eq!(judge(&Evidence::default(), true).state, State::Note);
+        assert_eq!(judge(&CdiEvidence::default(), false).state, State::Ok);
+        assert_eq!(judge(&CdiEvidence::default(), true).state, State::Note);
         let forbidden = ApiError { code: 403, reason: String::new(), message: "no".to_owned() };
-        assert_eq!(judge(&Evidence { active: None, error: Some(forbidden) }, false).state, State::Note);
+        assert_eq!(judge(&CdiEvidence { active: None, error: Some(forbidden) }, false).state, State::Note);
     }
 
     #[test]
     fn a_deployment_without_replicas_is_not_active() {
         let is_active = |spec| {
-            let deployment: Deployment = serde_json::from_value(json!({ "spec": spec })).unwrap();
+            let deployment: CdiDeployment = serde_json::from_value(json!({ "spec": spec })).unwrap();
             deployment.is_active()
         };
         assert!(is_active(json!({})) && is_active(json!({ "replicas": 1 })));
