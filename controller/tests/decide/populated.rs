@@ -497,6 +497,6 @@ fn a_data_volume_that_uses_a_populator_is_summarized_like_any_other() {
     dv.status = decided(&seen).status.unwrap();
     let summary = CloneSummary::of(&dv).unwrap();
     assert_eq!(summary.phase, "CloneScheduled");
-    assert_eq!(start().population.is_none(), true);
+    assert!(start().population.is_none());
     assert_eq!(populated_volume("a", "b", "Delete").metadata.name, "pv");
 }

@@ -33,7 +33,7 @@ fn quota(env: &TestEnv, claims: u32) {
         "pods": "5", "persistentvolumeclaims": claims.to_string(), "requests.storage": "1Gi" } } }),
     );
     env.wait("resourcequota", "q", |quota| {
-        quota["status"]["hard"]["persistentvolumeclaims"] == claims.to_string()
+        quota["status"]["hard"]["persistentvolumeclaims"].as_str() == Some(&*claims.to_string())
     });
 }
 
