@@ -1,5 +1,5 @@
 //! The pod of a direct clone: it mounts both volumes, so nothing crosses the network, and it needs no keys
-//! (docs/protocol.md section 3.4, "direct").
+//! (docs/protocol.md section 3.4).
 
 use decant_shared::protocol::units::Overhead;
 use serde_json::{Map, Value, json};

@@ -162,6 +162,8 @@ fn a_claim_tells_why_its_clone_waits_and_that_it_is_complete() {
 #[test]
 fn a_claim_of_a_data_volume_and_one_with_another_data_source_are_left_out() {
     let mut owned = claim("copy", &json!({}), "Pending");
+    let source = owned.spec.data_source_ref.as_mut().unwrap();
+    (source.api_group, source.kind) = (Some("cdi.kubevirt.io".to_owned()), "VolumeCloneSource".to_owned());
     owned.metadata.owner_references = serde_json::from_value(
         json!([{ "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume", "name": "copy", "uid": "u", "controller": true }]),
     )
