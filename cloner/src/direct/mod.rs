@@ -6,7 +6,7 @@
 //!
 //! The reader reads the volume into [`batch`]es of data and zero runs, and computes the digests ([`batch_sink`]). The
 //! writer takes the same logical stream as a target that receives a clone ([`batch_stream`]), so everything that a
-//! network clone guarantees for the target also holds here. [`held`](mod@held) decides what is kept of a previous attempt.
+//! network clone guarantees for the target also holds here. `held` decides what is kept of a previous attempt.
 
 pub mod batch;
 pub mod batch_sink;
