@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::environment::TestEnv;
-use crate::kubectl::kubectl;
+use crate::kubectl::{kubectl, try_kubectl};
 use crate::objects::{ClaimRequest, data_source_field};
 
 /// The class of a CSI driver that creates volumes at once.
@@ -129,7 +129,10 @@ impl TestEnv {
             if left.is_empty() {
                 return;
             }
-            assert!(Instant::now() < deadline, "left in {}: {left}", self.namespace);
+            if Instant::now() > deadline {
+                let pods = try_kubectl(&["-n", &self.namespace, "get", "pods", "-o", "yaml"], None).1;
+                panic!("left in {}: {left}\n{pods}", self.namespace);
+            }
             std::thread::sleep(Duration::from_millis(200));
         }
     }
