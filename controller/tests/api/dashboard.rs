@@ -58,6 +58,18 @@ fn restart_target(sandbox: &Sandbox) {
     sandbox.cluster.patch(Kind::Pod, &pod, Part::Status, &status).unwrap();
 }
 
+/// A PVC that a CloneSource fills, without its CloneSource.
+fn make_populated_claim(sandbox: &Sandbox) {
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": { "namespace": sandbox.namespace, "name": "populated" },
+        "spec": { "accessModes": ["ReadWriteOnce"], "storageClassName": "none",
+                  "resources": { "requests": { "storage": "8Gi" } },
+                  "dataSource": { "apiGroup": "decant.dev", "kind": "CloneSource", "name": "golden" } },
+    });
+    sandbox.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap();
+}
+
 #[test]
 fn every_dashboard_query_returns_samples_and_every_rule_evaluates() {
     let sandbox = Sandbox::new();
@@ -66,6 +78,7 @@ fn every_dashboard_query_returns_samples_and_every_rule_evaluates() {
     make_golden(&sandbox);
     let page = make(&sandbox, metrics_port, 0, true).unwrap();
     restart_target(&sandbox);
+    make_populated_claim(&sandbox);
     let _ends = Ends::start(&sandbox, metrics_port, &page);
     let _controller = Running::controller(&sandbox, pages_port);
     let prometheus = Prometheus::start(pages_port, metrics_port);
