@@ -40,8 +40,8 @@ pub fn direct_pod(clone: &ClonePods<'_>, overhead: Overhead) -> Value {
         "ports": [{ "name": "metrics", "containerPort": 8443, "protocol": "TCP" }],
     }));
     attach(&mut container, source, claim);
-    let mut source_volume = data_volume(source, true);
-    source_volume["name"] = SOURCE_VOLUME.into();
+    let mut source_volume = members(data_volume(source, true));
+    source_volume.insert("name".to_owned(), SOURCE_VOLUME.into());
     PodTemplate {
         clone,
         identity: &identity,
@@ -53,7 +53,7 @@ pub fn direct_pod(clone: &ClonePods<'_>, overhead: Overhead) -> Value {
             "uid": claim.metadata.uid, "controller": true, "blockOwnerDeletion": true,
         })],
         container,
-        volumes: vec![data_volume(claim, false), source_volume],
+        volumes: vec![data_volume(claim, false), source_volume.into()],
         spec: source::required_affinity(source)
             .map(|affinity| ("affinity".to_owned(), json!({ "podAffinity": affinity })))
             .into_iter()
