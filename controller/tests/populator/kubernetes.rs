@@ -259,7 +259,7 @@ impl State {
         });
     }
 
-    /// Notes what must never happen: a target with content that is not whole, or that somebody else still uses.
+    /// Notes what must never happen: a target whose content is incomplete, or whose volume another pod still uses.
     fn check(&mut self) {
         let mut found = Vec::new();
         for claim in self.all(Kind::PersistentVolumeClaim).iter().filter(|claim| is_target(claim)) {

@@ -66,7 +66,7 @@ fn run_pod_on(state: &mut State, claim: &Key) {
     state.add(Kind::Pod, pod).unwrap();
 }
 
-/// A second source, which nobody asked for.
+/// A second source, which no target requests.
 fn add_claim_with(world_state: &mut State, name: &Key, data: &str) {
     let mut spec = size();
     let volume = format!("{}-{}", name.namespace, name.name);

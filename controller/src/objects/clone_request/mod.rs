@@ -5,13 +5,15 @@ use std::fmt;
 use decant_shared::protocol::stream_id::STREAMS_LIMIT;
 use decant_shared::protocol::units::{Rate, parse_quantity};
 
-use crate::objects::annotations::{BANDWIDTH_LIMIT, READBACK, STREAMS, VERIFY};
+use crate::objects::annotations::{BANDWIDTH_LIMIT, READBACK, STREAMS, TRANSFER, VERIFY};
 use crate::objects::data_source::DataSourceTarget;
 use crate::objects::data_volume::{ClaimSource, Source, SourceRef};
 use crate::objects::names::NAME_MAX_BYTES;
 use crate::objects::{Checked, ClaimTemplate, DataSource, DataVolume, Key};
 
 const MIB_BYTES: u64 = 1 << 20;
+/// The values of the annotation [`TRANSFER`].
+const TRANSFERS: [&str; 3] = ["auto", "direct", "network"];
 
 /// The source that is requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +138,12 @@ pub fn validate(dv: &DataVolume) -> Result<(), Invalid> {
     }
     if let Some(how) = dv.metadata.annotation(VERIFY).filter(|how| *how != READBACK) {
         return invalid("metadata.annotations", format!("{VERIFY}: {how:?} is not known, only {READBACK:?}"));
+    }
+    if let Some(how) = dv.metadata.annotation(TRANSFER)
+        && !TRANSFERS.contains(&how)
+    {
+        let text = format!("{TRANSFER}: {how:?} is none of \"auto\", \"direct\" and \"network\"");
+        return invalid("metadata.annotations", text);
     }
     let wanted = wanted(dv)?;
     match (&dv.spec.pvc, &dv.spec.storage) {

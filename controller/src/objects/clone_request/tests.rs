@@ -103,6 +103,8 @@ fn annotations_that_cannot_be_meant_are_refused_with_their_name() {
         ("decant.dev/streams", "0", false),
         ("decant.dev/streams", "9", false),
         ("decant.dev/streams", "many", false),
+        ("decant.dev/transfer", "direct", true),
+        ("decant.dev/transfer", "pigeon", false),
         ("decant.dev/verify", "readback", true),
         ("decant.dev/verify", "yes", false),
     ] {
