@@ -433,17 +433,23 @@ fn a_data_volume_waits_for_its_restored_claim() {
     assert_eq!((controller.phase().as_str(), controller.pods()), ("Succeeded", 0));
 }
 
-/// `WaitForFirstConsumer` lets a migration delete its source, `PendingPopulation` lets KubeVirt start the virtual machine.
+/// A migration deletes its source in the phase `WaitForFirstConsumer`. `PendingPopulation` lets KubeVirt start the virtual machine,
+/// whose pod then selects the node.
 #[test]
-fn with_csi_classes_no_phase_looks_complete_and_the_clone_binds_the_claim() {
+fn on_csi_classes_the_clone_waits_for_a_consumer_in_a_phase_that_does_not_look_complete() {
     let waits = "WaitForFirstConsumer";
     for (annotations, driver, forbidden, phase) in [
-        (json!({}), Some(driver()), None, "Pending"),
+        (json!({}), Some(driver()), None, "PendingPopulation"),
         (json!({}), None, None, waits),
-        (json!({}), None, Some(Kind::CsiDriver), "Pending"),
+        (json!({}), None, Some(Kind::CsiDriver), "PendingPopulation"),
         (json!({ "cdi.kubevirt.io/storage.usePopulator": "false" }), Some(driver()), None, waits),
         (json!({ "cdi.kubevirt.io/storage.usePopulator": "true" }), None, None, "Pending"),
-        (json!({ "cdi.kubevirt.io/storage.usePopulator": "perhaps" }), Some(driver()), None, "Pending"),
+        (
+            json!({ "cdi.kubevirt.io/storage.usePopulator": "perhaps" }),
+            Some(driver()),
+            None,
+            "PendingPopulation",
+        ),
     ] {
         let mut objects = vec![data_volume(&annotations), source(), class(waits)];
         objects.extend(driver);
@@ -451,6 +457,7 @@ fn with_csi_classes_no_phase_looks_complete_and_the_clone_binds_the_claim() {
         controller.settle();
         let what = format!("{annotations} {forbidden:?}");
         assert_eq!(controller.phase(), phase, "{what}");
+        // A class without a CSI driver ignores data sources: the claim is bound first, by the clone itself.
         assert_eq!(controller.pods(), usize::from(phase == "Pending"), "{what}");
         let asked = controller.stub.asked.lock().unwrap();
         let drivers = asked.iter().filter(|(_, kind)| *kind == Kind::CsiDriver).count();

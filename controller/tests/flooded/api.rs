@@ -43,9 +43,16 @@ struct Objects(Mutex<HashMap<String, Value>>);
 impl Service for Objects {
     fn serve(&self, exchange: &mut Exchange) -> Result<(), ConnError> {
         let path = exchange.request.path.clone();
-        let is_collection = ["datavolumes", "datasources", "persistentvolumeclaims", "pods"]
-            .iter()
-            .any(|plural| path.ends_with(&format!("/{plural}")));
+        let is_collection = [
+            "datavolumes",
+            "datasources",
+            "persistentvolumeclaims",
+            "pods",
+            "clonesources",
+            "volumeclonesources",
+        ]
+        .iter()
+        .any(|plural| path.ends_with(&format!("/{plural}")));
         let (status, answer) = match exchange.request.method.as_str() {
             "GET" if is_collection => (200, json!({ "metadata": { "resourceVersion": "1" }, "items": [] })),
             "GET" => self.0.lock().unwrap().get(&path).map_or((404, missing()), |found| (200, found.clone())),
