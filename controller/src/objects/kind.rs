@@ -14,6 +14,8 @@ pub enum Kind {
     Event,
     Namespace,
     StorageClass,
+    /// CDI's recommendations for the claims of a storage class, where its definition is installed.
+    StorageProfile,
     PersistentVolume,
     CsiDriver,
     Lease,
@@ -42,7 +44,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 24] = [
+    pub const ALL: [Kind; 25] = [
         Kind::DataVolume,
         Kind::DataSource,
         Kind::CloneSource,
@@ -53,6 +55,7 @@ impl Kind {
         Kind::Event,
         Kind::Namespace,
         Kind::StorageClass,
+        Kind::StorageProfile,
         Kind::PersistentVolume,
         Kind::CsiDriver,
         Kind::Lease,
@@ -72,7 +75,9 @@ impl Kind {
     /// The API group; empty for the core group.
     pub fn group(self) -> &'static str {
         match self {
-            Kind::DataVolume | Kind::DataSource | Kind::VolumeCloneSource => "cdi.kubevirt.io",
+            Kind::DataVolume | Kind::DataSource | Kind::VolumeCloneSource | Kind::StorageProfile => {
+                "cdi.kubevirt.io"
+            }
             Kind::CloneSource => "decant.dev",
             Kind::ReferenceGrant | Kind::ReferenceGrantV1 => "gateway.networking.k8s.io",
             Kind::VolumePopulator => "populator.storage.k8s.io",
@@ -101,6 +106,7 @@ impl Kind {
             Kind::DataVolume
             | Kind::DataSource
             | Kind::VolumeCloneSource
+            | Kind::StorageProfile
             | Kind::ReferenceGrant
             | Kind::VolumePopulator => "v1beta1",
             Kind::CloneSource => "v1alpha1",
@@ -131,6 +137,7 @@ impl Kind {
             Kind::Event => "Event",
             Kind::Namespace => "Namespace",
             Kind::StorageClass => "StorageClass",
+            Kind::StorageProfile => "StorageProfile",
             Kind::PersistentVolume => "PersistentVolume",
             Kind::CsiDriver => "CSIDriver",
             Kind::Lease => "Lease",
@@ -160,6 +167,7 @@ impl Kind {
             Kind::Event => "events",
             Kind::Namespace => "namespaces",
             Kind::StorageClass => "storageclasses",
+            Kind::StorageProfile => "storageprofiles",
             Kind::PersistentVolume => "persistentvolumes",
             Kind::CsiDriver => "csidrivers",
             Kind::Lease => "leases",

@@ -214,7 +214,7 @@ impl Executor {
         let (Some(dv), Some(source), Some(key)) = (&seen.data_volume, &seen.source, seen.source_key()) else {
             return Ok(());
         };
-        let spec = claim::claim_spec(dv, source, &self.policy).map_err(impossible)?;
+        let spec = claim::claim_spec(dv, source, &seen.class_defaults, &self.policy).map_err(impossible)?;
         let claim = match seen.flow {
             Flow::Direct => claim::new_claim(dv, key, &spec, &self.policy),
             Flow::Populator => claim::populated_claim(dv, key, &spec, &self.policy),

@@ -1,6 +1,7 @@
 //! Observes everything that belongs to one key. It reads the stores, and asks the API server only for objects that are
 //! not watched. Observing changes nothing in the cluster or in the scheduler.
 
+mod class_defaults;
 pub mod drivers;
 mod population;
 pub(crate) mod uses;
@@ -134,6 +135,7 @@ impl Observer {
             seen.progress.clone_from(&clone.progress);
         }
         if seen.target.is_none() {
+            seen.class_defaults = self.class_defaults(&seen)?;
             seen.flow = self.flow(&seen)?;
         } else if seen.population.is_none() {
             seen.is_filled_unbound = self.is_filled_unbound(&seen)?;
