@@ -9,6 +9,7 @@ pub mod claim;
 pub mod claim_template;
 pub mod clone_request;
 pub mod clone_source;
+pub mod cluster_config;
 pub mod crds;
 pub mod data_source;
 pub mod data_volume;

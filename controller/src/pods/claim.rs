@@ -10,6 +10,7 @@ use crate::objects::annotations::{
 use crate::objects::claim::VolumeMode;
 use crate::objects::{Claim, ClaimTemplate, DataVolume, Key, Kind, Volume, names};
 use crate::pods::class_defaults::ClassDefaults;
+use crate::pods::image_size;
 use crate::pods::inherited;
 use crate::pods::template::recommended;
 use crate::policy::Policy;
@@ -32,7 +33,13 @@ pub fn claim_spec(
     }
     let mode = *spec.volume_mode.get_or_insert(source.spec.volume_mode);
     let same_kind = source.spec.volume_mode == VolumeMode::Filesystem && spec.requested().is_none();
-    let text = spec.requested().map_or_else(|| source_size(source), |text| Ok(text.to_owned()))?;
+    let image_bytes = image_size::recorded_bytes(source).filter(|_| mode == VolumeMode::Block);
+    let text = match (spec.requested(), image_bytes) {
+        (Some(text), _) => text.to_owned(),
+        // The device holds the image, without the overhead of the filesystem around it.
+        (None, Some(image_bytes)) => image_bytes.to_string(),
+        (None, None) => source_size(source)?,
+    };
     let size_bytes = parse_quantity(&text).map_err(|e| format!("size {text:?}: {e}"))?;
     let needed_bytes = match mode {
         // The size of a filesystem source already includes the overhead.

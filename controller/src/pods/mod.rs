@@ -5,6 +5,7 @@ pub mod class_defaults;
 pub mod clone_pods;
 pub mod direct;
 pub mod identity;
+pub mod image_size;
 pub mod inherited;
 pub mod keys;
 pub mod made;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod class_defaults;
+mod cluster_settings;
 mod restores;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
 use decant_controller::certificates::pki::Pki;
+use decant_controller::cluster_settings::LivePolicy;
 use decant_controller::objects::{Claim, DataVolume, Key, Kind, Object, Pod, Uid, decode};
 use decant_controller::pods::made::MadePods;
 use decant_controller::policy::Policy;
@@ -151,7 +153,7 @@ impl Cluster for MemoryCluster {
 /// A controller in a cluster in memory.
 pub(crate) struct TestController {
     pub(crate) stub: Arc<MemoryCluster>,
-    reconciler: Reconciler,
+    pub(crate) reconciler: Reconciler,
 }
 
 impl TestController {
@@ -161,12 +163,14 @@ impl TestController {
         for (kind, object) in objects {
             stub.put(kind, object);
         }
-        let (stub, policy) = (Arc::new(stub), Arc::new(Policy::default()));
+        let stub = Arc::new(stub);
+        let flags = Policy::default();
+        let policy = Arc::new(LivePolicy::new(flags.clone()));
         let cluster: Arc<dyn Cluster> = stub.clone();
         let keys = Arc::new(TokenKey::new(&[7; 32]));
         let made = Arc::new(MadePods::default());
-        let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
-        let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&PKI), policy.intervals.scrape_limit);
+        let scheduler = Arc::new(CloneScheduler::new(flags.scheduling.clone()));
+        let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&PKI), flags.intervals.scrape_limit);
         let reconciler = Reconciler {
             cluster: Arc::clone(&cluster),
             observer: Observer {
@@ -185,9 +189,9 @@ impl TestController {
                 policy: Arc::clone(&policy),
             },
             executor: Executor::new(cluster, Arc::clone(&PKI), Arc::clone(&policy), keys, made, scheduler),
-            pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), Arc::new(|_| {}))),
+            pollers: Arc::new(Pollers::new(scraper, flags.intervals.clone(), Arc::new(|_| {}))),
             queue: Arc::new(Queue::default()),
-            budget: WriteBudget::new(&policy.intervals),
+            budget: WriteBudget::new(&flags.intervals),
             policy,
             rounds: Rounds::default(),
             unreadable: Arc::default(),

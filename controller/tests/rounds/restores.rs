@@ -1,7 +1,5 @@
 //! Restores, from the objects that a backup tool or an administrator makes to what the controller makes of them.
 
-use decant_controller::api::cluster::{Cluster, Part};
-use decant_controller::objects::{Key, Kind};
 use serde_json::{Value, json};
 
 use crate::*;

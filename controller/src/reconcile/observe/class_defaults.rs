@@ -53,8 +53,18 @@ impl Observer {
     /// The StorageProfile of the class `name`. One that does not exist, cannot be read or cannot be understood counts as
     /// none: then the fields that it would fill are taken from the source.
     fn storage_profile(&self, name: &str) -> Result<Option<Arc<StorageProfile>>, ApiError> {
-        let object = match self.cluster.get(Kind::StorageProfile, &Key::new("", name)) {
-            Ok(object) => object,
+        let params = ListParams { fields: format!("metadata.name={name}"), ..ListParams::default() };
+        let mut found = None;
+        let listed =
+            listing::list(&*self.cluster, Kind::StorageProfile, &params, |item| {
+                match objects::decode::<StorageProfile>(&item) {
+                    Ok(profile) if profile.metadata.name == name => found = Some(profile),
+                    Ok(_) => {}
+                    Err(e) => log::warn!("StorageProfile {name} is ignored: {e}"),
+                }
+            });
+        match listed {
+            // The kind is not defined.
             Err(e) if e.is_not_found() => return Ok(None),
             Err(e) if e.is_forbidden() => {
                 log::warn!(
@@ -62,18 +72,11 @@ impl Observer {
                 );
                 return Ok(None);
             }
-            Err(e) => return Err(e),
+            listed => listed?,
         };
-        let profile: StorageProfile = match objects::decode(object) {
-            Ok(profile) => profile,
-            Err(e) => {
-                log::warn!("StorageProfile {name} is ignored: {e}");
-                return Ok(None);
-            }
-        };
-        if let Err(why) = profile.min_size_bytes() {
+        if let Some(Err(why)) = found.as_ref().map(StorageProfile::min_size_bytes) {
             log::warn!("the minimum size in StorageProfile {name} is ignored: {why}");
         }
-        Ok(Some(Arc::new(profile)))
+        Ok(found.map(Arc::new))
     }
 }

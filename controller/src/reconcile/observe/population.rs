@@ -325,7 +325,7 @@ impl Observer {
         if wish == Some(false) {
             return Ok(Flow::Direct);
         }
-        let Ok(spec) = claim::claim_spec(dv, source, &seen.class_defaults, &self.policy) else {
+        let Ok(spec) = claim::claim_spec(dv, source, &seen.class_defaults, &self.policy.now()) else {
             return Ok(Flow::Direct);
         };
         let Some(class) = &seen.class_defaults.class else { return Ok(Flow::Direct) };
@@ -340,7 +340,7 @@ impl Observer {
         if let Some(known) = self.drivers.keeps_data_sources() {
             return Ok(known);
         }
-        let object = claim::populated_claim(dv, &dv.metadata.key(), spec, &self.policy);
+        let object = claim::populated_claim(dv, &dv.metadata.key(), spec, &self.policy.now());
         let kept = match self.cluster.dry_run(Kind::PersistentVolumeClaim, &object) {
             Ok(answer) => objects::decode::<Claim>(answer).is_ok_and(|claim| claim.populator().is_some()),
             // A quota or a policy refuses the claim; its creation will show that.
