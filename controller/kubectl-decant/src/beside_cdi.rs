@@ -93,7 +93,7 @@ fn with_variables(args: &[String], variables: &BTreeMap<String, String>) -> Vec<
     line.extend(args.first().cloned());
     let cli = Cli::command();
     let command = args.first().and_then(|name| cli.find_subcommand(name));
-    for flag in command.into_iter().flat_map(|command| command.get_arguments()) {
+    for flag in command.into_iter().flat_map(clap::Command::get_arguments) {
         let (Some(long), Some(variable)) = (flag.get_long(), flag.get_env().and_then(|name| name.to_str()))
         else {
             continue;

@@ -116,10 +116,10 @@ impl Merging {
         None
     }
 
-    fn note(&mut self, setting: Setting, value: impl ToString, chosen: Option<SettingOrigin>) {
+    fn note(&mut self, setting: Setting, value: String, chosen: Option<SettingOrigin>) {
         let is_given = self.policy.given.contains(&setting);
         let origin = chosen.unwrap_or(if is_given { SettingOrigin::Flag } else { SettingOrigin::Default });
-        self.applied.push(AppliedSetting { setting, value: value.to_string(), origin });
+        self.applied.push(AppliedSetting { setting, value, origin });
     }
 
     /// One flag replaces all overheads of the cluster, because the cluster may name each class. A flag for a class
@@ -144,7 +144,7 @@ impl Merging {
                 }
             }
         }
-        self.note(setting, self.policy.overhead, chosen.map(|(_, origin)| origin));
+        self.note(setting, self.policy.overhead.to_string(), chosen.map(|(_, origin)| origin));
         let classes = self.policy.class_overheads.iter();
         let listed: Vec<String> = classes.map(|(class, overhead)| format!("{class}={overhead}")).collect();
         if !listed.is_empty() {
@@ -177,7 +177,7 @@ impl Merging {
             Ok((!resources.is_empty()).then(|| json!(resources)))
         });
         let origin = self.put(chosen, |policy, resources| policy.pods.resources = resources);
-        self.note(Setting::PodResources, self.policy.pods.resources.clone(), origin);
+        self.note(Setting::PodResources, self.policy.pods.resources.to_string(), origin);
 
         let secrets = [
             Field { name: "CDIConfig status.imagePullSecrets", value: status.image_pull_secrets.as_ref() },
@@ -188,7 +188,7 @@ impl Merging {
             Ok(Some(names.collect::<Vec<_>>()).filter(|names| !names.is_empty()))
         });
         let origin = self.put(chosen, |policy, secrets| policy.pods.pull_secrets = secrets);
-        self.note(Setting::PullSecrets, or_none(&self.policy.pods.pull_secrets.join(", ")), origin);
+        self.note(Setting::PullSecrets, or_none(self.policy.pods.pull_secrets.join(", ")), origin);
 
         let preallocation = [
             Field { name: "CDIConfig status.preallocation", value: status.preallocation.as_ref() },
@@ -196,7 +196,7 @@ impl Merging {
         ];
         let chosen = self.choose(Setting::Preallocation, preallocation, |wanted| Ok(Some(*wanted)));
         let origin = self.put(chosen, |policy, wanted| policy.preallocation = wanted);
-        self.note(Setting::Preallocation, self.policy.preallocation, origin);
+        self.note(Setting::Preallocation, self.policy.preallocation.to_string(), origin);
     }
 
     fn placement(&mut self, workload: &Workload) {
@@ -285,8 +285,8 @@ fn tls(profile: &TlsProfile) -> Result<TlsSettings, String> {
     }
 }
 
-fn or_none(text: &str) -> &str {
-    if text.is_empty() { "none" } else { text }
+fn or_none(text: String) -> String {
+    if text.is_empty() { "none".to_owned() } else { text }
 }
 
 /// JSON for people.
@@ -315,7 +315,7 @@ mod tests {
 
     fn origin(merged: &EffectivePolicy, setting: Setting) -> String {
         let applied = merged.applied.iter().find(|applied| applied.setting == setting);
-        applied.map(|applied| applied.to_string()).unwrap_or_default()
+        applied.map(ToString::to_string).unwrap_or_default()
     }
 
     fn full() -> ClusterConfig {
