@@ -38,16 +38,18 @@ static PKI: LazyLock<Arc<Pki>> = LazyLock::new(|| {
 });
 
 /// A cluster with a controller that ends and is started again.
-pub(crate) struct World {
-    pub(crate) kubernetes: Arc<Kubernetes>,
+pub struct RunningCluster {
+    /// The cluster.
+    pub kubernetes: Arc<Kubernetes>,
     reconciler: Reconciler,
     /// How many changes the watches have brought.
     delivered: usize,
     /// How many changes the watches are behind.
-    pub(crate) lag: usize,
+    pub lag: usize,
     due: BTreeMap<Key, u64>,
     now_millis: u64,
-    pub(crate) starts: usize,
+    /// How often a controller was started.
+    pub starts: usize,
 }
 
 fn reconciler(kubernetes: &Arc<Kubernetes>) -> Reconciler {
@@ -96,8 +98,9 @@ fn put<T: StoreObject>(store: &Store<T>, change: &Change) -> Vec<IndexKey> {
     links.into_iter().chain(before.map(|before| before.indexed_by()).unwrap_or_default()).collect()
 }
 
-impl World {
-    pub(crate) fn new(kubernetes: Kubernetes) -> Self {
+impl RunningCluster {
+    /// Starts a controller in the cluster.
+    pub fn new(kubernetes: Kubernetes) -> Self {
         let kubernetes = Arc::new(kubernetes);
         let mut world = Self {
             reconciler: reconciler(&kubernetes),
@@ -113,7 +116,7 @@ impl World {
     }
 
     /// Starts a controller that remembers nothing.
-    pub(crate) fn start(&mut self) {
+    pub fn start(&mut self) {
         self.starts += 1;
         self.reconciler = reconciler(&self.kubernetes);
         self.due.clear();
@@ -188,12 +191,12 @@ impl World {
     }
 
     /// Rounds of the controller and steps of Kubernetes until nothing more happens.
-    pub(crate) fn settle(&mut self) {
+    pub fn settle(&mut self) {
         self.settle_until(|_| false);
     }
 
     /// The same, but at most until `is_reached` holds after a round or a step of Kubernetes.
-    pub(crate) fn settle_until(&mut self, is_reached: impl Fn(&Kubernetes) -> bool) {
+    pub fn settle_until(&mut self, is_reached: impl Fn(&Kubernetes) -> bool) {
         let mut quiet_since = self.now_millis;
         let mut changes = 0;
         for _ in 0..ROUNDS_MAX {
@@ -230,7 +233,7 @@ impl World {
 }
 
 /// The last calls.
-pub(crate) fn last(kubernetes: &Kubernetes) -> Vec<String> {
+pub fn last(kubernetes: &Kubernetes) -> Vec<String> {
     let trace = kubernetes.lock().trace.clone();
     let show = std::env::var("TRACE").map_or(40, |n| n.parse().unwrap());
     trace[trace.len().saturating_sub(show)..].to_vec()
