@@ -544,6 +544,11 @@ impl Kubernetes {
         self.lock().add(kind, object).unwrap()
     }
 
+    /// Lets the UIDs of new objects differ from those of another cluster, whose first one is 1.
+    pub fn count_uids_from(&self, first: u64) {
+        self.lock().uids = first;
+    }
+
     /// A StorageClass of the provisioner. With `waits`, its volumes are created for their first consumer.
     pub fn add_class(&self, name: &str, waits: bool, reclaim_policy: &str) {
         let mode = if waits { "WaitForFirstConsumer" } else { "Immediate" };
