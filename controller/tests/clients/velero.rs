@@ -79,12 +79,15 @@ fn restore_claim(kubernetes: &Kubernetes, claim: &Value, how: Volume) {
     kubernetes.add(Kind::PersistentVolume, volume);
 }
 
-/// A cluster with the clone that is backed up.
+/// A cluster with the clone that is backed up. It needs no consumer.
 fn cloning(storage: Storage) -> RunningCluster {
+    cloning_with(storage, &json!({ "cdi.kubevirt.io/storage.bind.immediate.requested": "" }))
+}
+
+fn cloning_with(storage: Storage, annotations: &Value) -> RunningCluster {
     let kubernetes = storage.cluster(NAMESPACE);
     let data_volume = json!({
-        "metadata": { "namespace": NAMESPACE, "name": "disk1",
-                      "annotations": { "cdi.kubevirt.io/storage.bind.immediate.requested": "" } },
+        "metadata": { "namespace": NAMESPACE, "name": "disk1", "annotations": annotations },
         "spec": { "source": { "pvc": { "namespace": NAMESPACE, "name": "golden" } }, "pvc": disk_on(NEW_CLASS) },
     });
     kubernetes.add(Kind::DataVolume, data_volume);
@@ -151,19 +154,20 @@ fn a_disk_that_was_backed_up_before_it_was_complete_is_cloned_again() {
 }
 
 #[test]
-fn the_mark_of_a_restore_does_not_complete_a_clone_that_is_under_way() {
+fn the_mark_of_a_restore_does_not_complete_a_clone_that_waits_or_runs() {
     for storage in ALL {
-        let mut cluster = cloning(storage);
-        cluster.kubernetes.lock().failure = Some("the network is down".to_owned());
-        cluster.settle();
-        cluster.kubernetes.lock().change(Kind::PersistentVolumeClaim, &named("disk1"), |claim| {
-            claim["metadata"]["annotations"]["cdi.kubevirt.io/storage.populatedFor"] = "disk1".into();
-        });
-        let mut machine = VirtualMachine::with_template(named("disk1"));
-        settle(&mut cluster, &mut machine);
-        assert_eq!(VirtualMachine::found(&cluster.kubernetes), None, "{storage:?}");
-        cluster.kubernetes.lock().failure = None;
-        settle(&mut cluster, &mut machine);
-        VirtualMachine::assert_runs(&cluster.kubernetes, &format!("{storage:?}"));
+        for mut cluster in [cloning(storage), cloning_with(storage, &json!({}))] {
+            cluster.kubernetes.lock().failure = Some("the network is down".to_owned());
+            cluster.settle();
+            cluster.kubernetes.lock().change(Kind::PersistentVolumeClaim, &named("disk1"), |claim| {
+                claim["metadata"]["annotations"]["cdi.kubevirt.io/storage.populatedFor"] = "disk1".into();
+            });
+            let mut machine = VirtualMachine::with_template(named("disk1"));
+            settle(&mut cluster, &mut machine);
+            assert_eq!(VirtualMachine::found(&cluster.kubernetes), None, "{storage:?}");
+            cluster.kubernetes.lock().failure = None;
+            settle(&mut cluster, &mut machine);
+            VirtualMachine::assert_runs(&cluster.kubernetes, &format!("{storage:?}"));
+        }
     }
 }
