@@ -73,6 +73,20 @@ pub(crate) fn without_populator(mut data_volume: Value) -> Value {
     data_volume
 }
 
+/// Recommends to share devices on the class of the clones, as an administrator does for a class that can.
+pub(crate) fn recommend_shared_devices(kubernetes: &Kubernetes) {
+    let sets = json!([{ "accessModes": ["ReadWriteMany"], "volumeMode": "Block" }]);
+    let profile = json!({ "metadata": { "name": NEW_CLASS }, "spec": { "claimPropertySets": sets } });
+    kubernetes.add(Kind::StorageProfile, profile);
+}
+
+/// Class, first access mode and volume mode of a PVC.
+pub(crate) fn class_and_modes(kubernetes: &Kubernetes, claim: &Key) -> [String; 3] {
+    let claim = kubernetes.find(Kind::PersistentVolumeClaim, claim).unwrap();
+    ["/spec/storageClassName", "/spec/accessModes/0", "/spec/volumeMode"]
+        .map(|pointer| claim.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned())
+}
+
 /// Something that owns DataVolumes. The model has none of the clients' own kinds, so a ConfigMap takes their place.
 pub(crate) fn add_owner(kubernetes: &Kubernetes, kind: &str, name: &str) -> Value {
     let object =

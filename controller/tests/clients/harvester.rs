@@ -52,21 +52,21 @@ fn a_disk_from_an_image_of_another_namespace_is_whole_when_the_machine_starts() 
 }
 
 #[test]
-fn a_volume_that_is_moved_to_another_class_has_the_modes_of_its_source_and_is_whole_when_the_machine_starts()
-{
+fn a_volume_that_is_moved_has_the_modes_of_its_class_or_its_source_and_is_whole_when_the_machine_starts() {
     for storage in ALL {
-        let kubernetes = storage.cluster(NAMESPACE);
-        kubernetes.add(Kind::DataVolume, data_volume("disk1", &named("golden"), &json!({})));
-        let mut cluster = RunningCluster::new(kubernetes);
-        cluster.settle();
-        let claim = cluster.kubernetes.find(Kind::PersistentVolumeClaim, &named("disk1")).unwrap();
-        assert_eq!(
-            (&claim["spec"]["accessModes"], &claim["spec"]["volumeMode"]),
-            (&json!(["ReadWriteOnce"]), &json!("Block"))
-        );
-        let mut machine = VirtualMachine::with_claim(named("disk1"));
-        settle(&mut cluster, &mut machine);
-        VirtualMachine::assert_runs(&cluster.kubernetes, &format!("{storage:?}"));
+        for (has_profile, mode) in [(true, "ReadWriteMany"), (false, "ReadWriteOnce")] {
+            let kubernetes = storage.cluster(NAMESPACE);
+            if has_profile {
+                recommend_shared_devices(&kubernetes);
+            }
+            kubernetes.add(Kind::DataVolume, data_volume("disk1", &named("golden"), &json!({})));
+            let mut cluster = RunningCluster::new(kubernetes);
+            cluster.settle();
+            assert_eq!(class_and_modes(&cluster.kubernetes, &named("disk1")), [NEW_CLASS, mode, "Block"]);
+            let mut machine = VirtualMachine::with_claim(named("disk1"));
+            settle(&mut cluster, &mut machine);
+            VirtualMachine::assert_runs(&cluster.kubernetes, &format!("{storage:?}"));
+        }
     }
 }
 

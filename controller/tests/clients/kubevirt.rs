@@ -164,6 +164,33 @@ fn a_virtual_machine_starts_on_a_whole_disk() {
 }
 
 #[test]
+fn a_template_without_a_class_uses_the_default_class_for_virtual_machines() {
+    for storage in ALL {
+        let kubernetes = storage.cluster(NAMESPACE);
+        for (class, mark) in [
+            (OLD_CLASS, "storageclass.kubernetes.io/is-default-class"),
+            (NEW_CLASS, "storageclass.kubevirt.io/is-default-virt-class"),
+        ] {
+            kubernetes.lock().change(Kind::StorageClass, &Key::new("", class), |class| {
+                class["metadata"]["annotations"] = json!({ mark: "true" });
+            });
+        }
+        recommend_shared_devices(&kubernetes);
+        let mut data_volume = of_template(&kubernetes);
+        data_volume["spec"]["storage"].as_object_mut().unwrap().remove("storageClassName");
+        kubernetes.add(Kind::DataVolume, data_volume);
+        let mut cluster = RunningCluster::new(kubernetes);
+        let mut machine = VirtualMachine::with_template(named("disk1"));
+        settle(&mut cluster, &mut machine);
+        VirtualMachine::assert_runs(&cluster.kubernetes, &format!("{storage:?}"));
+        assert_eq!(
+            class_and_modes(&cluster.kubernetes, &named("disk1")),
+            [NEW_CLASS, "ReadWriteMany", "Block"]
+        );
+    }
+}
+
+#[test]
 fn a_virtual_machine_shows_that_its_clone_fails_and_starts_when_it_succeeds() {
     for storage in ALL {
         let (mut cluster, mut machine) = created(storage, |same| same);

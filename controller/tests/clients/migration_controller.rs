@@ -104,10 +104,15 @@ fn begin(cluster: &RunningCluster) {
 fn a_migration_deletes_its_source_after_the_copy_is_whole() {
     for storage in ALL {
         let mut cluster = with_cloned_disk(storage);
+        recommend_shared_devices(&cluster.kubernetes);
         begin(&cluster);
         let mut migration = Migration::default();
         settle(&mut cluster, &mut migration);
         assert!(migration.is_complete, "{storage:?}: {:#?}", last(&cluster.kubernetes));
+        assert_eq!(
+            class_and_modes(&cluster.kubernetes, &destination()),
+            [NEW_CLASS, "ReadWriteMany", "Block"]
+        );
         assert_whole(&cluster.kubernetes, &destination(), "after the migration");
         assert_eq!(cluster.kubernetes.find(Kind::PersistentVolumeClaim, &source()), None);
         // The machine is started again.
