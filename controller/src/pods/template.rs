@@ -205,3 +205,30 @@ pub(super) fn preallocation(claim: &Claim) -> &'static str {
         "false"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_of_the_operator_are_added_to_those_of_a_clone() {
+        let operator = json!({
+            "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [1] } },
+            "podAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [2] },
+        });
+        let own = json!({ "podAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [3],
+            "requiredDuringSchedulingIgnoredDuringExecution": [4],
+        } });
+        let both = both_affinities(&members(operator.clone()), members(own.clone()));
+        assert_eq!(both["nodeAffinity"], operator["nodeAffinity"]);
+        assert_eq!(
+            both["podAffinity"],
+            json!({
+                "preferredDuringSchedulingIgnoredDuringExecution": [2, 3],
+                "requiredDuringSchedulingIgnoredDuringExecution": [4],
+            })
+        );
+        assert_eq!(both_affinities(&Map::new(), members(own.clone())), members(own));
+    }
+}

@@ -4,7 +4,7 @@ pub mod beside_cdi;
 mod volume_populators;
 
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use decant_shared::process::stop::Stop;
@@ -21,6 +21,7 @@ use crate::progress::poller::Pollers;
 use crate::progress::scraper::Scraper;
 use crate::progress::write_budget::WriteBudget;
 use crate::reconcile::act::Executor;
+use crate::reconcile::data_sources::DataSourceReporter;
 use crate::reconcile::observe::Observer;
 use crate::reconcile::observe::drivers::Drivers;
 use crate::reconcile::permission::guarded::Guarded;
@@ -93,6 +94,7 @@ pub fn run(
     let guarded =
         Guarded::new(Arc::clone(cluster), settings.namespace.clone(), settings.webhook_service.clone());
     let judge = Judge::new(Arc::clone(cluster), Arc::clone(&keys), guarded);
+    let data_sources = DataSourceReporter::new(Arc::clone(cluster), Arc::clone(&stores));
     let clones = WatchedObjects { stores, unreadable, queue, wake };
     let policy = Arc::new(LivePolicy::new(policy));
     refresh_settings(&policy, &**cluster, stop);
@@ -100,6 +102,12 @@ pub fn run(
         Arc::new(build_reconciler(cluster, Arc::clone(&policy), &pki, clones, Seal { keys, judge }));
     let mut threads = reconciler.pollers.start(settings.pollers, stop).map_err(failed)?;
     threads.extend(reconciler.start(settings.workers, stop).map_err(failed)?);
+    // Beside CDI they are CDI's.
+    if scope == Scope::All {
+        let stop = stop.clone();
+        let thread = Builder::new().name("data-sources".to_owned()).spawn(move || data_sources.run(&stop));
+        threads.push(thread.map_err(failed)?);
+    }
     if let Some(health) = health {
         health.open(Arc::clone(&reconciler));
     }

@@ -4,6 +4,7 @@
 
 mod class_defaults;
 mod cluster_settings;
+mod data_sources;
 mod restores;
 
 use std::collections::{BTreeMap, BTreeSet};
