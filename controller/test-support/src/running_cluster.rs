@@ -13,6 +13,7 @@ use decant_controller::progress::poller::Pollers;
 use decant_controller::progress::scraper::Scraper;
 use decant_controller::progress::write_budget::WriteBudget;
 use decant_controller::reconcile::act::Executor;
+use decant_controller::reconcile::data_sources::DataSourceReporter;
 use decant_controller::reconcile::observe::Observer;
 use decant_controller::reconcile::observe::drivers::Drivers;
 use decant_controller::reconcile::permission::guarded::Guarded;
@@ -31,8 +32,14 @@ const QUIET_MILLIS: u64 = 130_000;
 /// More rounds than any population needs.
 const ROUNDS_MAX: usize = 3000;
 /// The kinds that the controller watches.
-const WATCHED: [Kind; 5] =
-    [Kind::DataVolume, Kind::PersistentVolumeClaim, Kind::Pod, Kind::CloneSource, Kind::VolumeCloneSource];
+const WATCHED: [Kind; 6] = [
+    Kind::DataVolume,
+    Kind::DataSource,
+    Kind::PersistentVolumeClaim,
+    Kind::Pod,
+    Kind::CloneSource,
+    Kind::VolumeCloneSource,
+];
 
 static PKI: LazyLock<Arc<Pki>> = LazyLock::new(|| {
     Arc::new(Pki::open(&Kubernetes::default(), "decant", time::OffsetDateTime::now_utc()).unwrap())
@@ -146,6 +153,7 @@ impl RunningCluster {
         let stores = &self.reconciler.observer.stores;
         let links = match change.kind {
             Kind::DataVolume => put(&stores.data_volumes, change),
+            Kind::DataSource => put(&stores.data_sources, change),
             Kind::PersistentVolumeClaim => put(&stores.claims, change),
             Kind::Pod => put(&stores.pods, change),
             Kind::CloneSource => put(&stores.clone_sources, change),
@@ -190,6 +198,13 @@ impl RunningCluster {
             self.wake(key, 0);
         }
         true
+    }
+
+    /// Writes the status of the DataSources, as the controller does regularly.
+    pub fn report_data_sources(&mut self) {
+        self.bring(0);
+        let stores = Arc::clone(&self.reconciler.observer.stores);
+        DataSourceReporter::new(self.kubernetes.clone(), stores).report(time::OffsetDateTime::now_utc());
     }
 
     /// Rounds of the controller and steps of Kubernetes until nothing more happens.

@@ -190,6 +190,42 @@ fn a_template_without_a_class_uses_the_default_class_for_virtual_machines() {
     }
 }
 
+/// What KubeVirt puts in place of a reference to a DataSource. If it refers to another one, only the status counts.
+fn resolved(kubernetes: &Kubernetes, name: &str) -> Value {
+    let data_source = kubernetes.find(Kind::DataSource, &named(name)).unwrap();
+    let is_chained = !data_source["spec"]["source"]["dataSource"].is_null();
+    let mut source = data_source[if is_chained { "status" } else { "spec" }]["source"]["pvc"].clone();
+    if source["namespace"].is_null() {
+        source["namespace"] = NAMESPACE.into();
+    }
+    json!({ "pvc": source })
+}
+
+#[test]
+fn a_template_that_refers_to_a_data_source_is_cloned_from_what_it_leads_to() {
+    for name in ["linux", "linux-1"] {
+        for storage in ALL {
+            let kubernetes = storage.cluster(NAMESPACE);
+            for (name, source) in [
+                ("linux", json!({ "dataSource": { "name": "linux-1" } })),
+                ("linux-1", json!({ "pvc": { "name": "golden" } })),
+            ] {
+                let metadata = json!({ "namespace": NAMESPACE, "name": name });
+                kubernetes
+                    .add(Kind::DataSource, json!({ "metadata": metadata, "spec": { "source": source } }));
+            }
+            let mut cluster = RunningCluster::new(kubernetes);
+            cluster.report_data_sources();
+            let mut data_volume = of_template(&cluster.kubernetes);
+            data_volume["spec"]["source"] = resolved(&cluster.kubernetes, name);
+            cluster.kubernetes.add(Kind::DataVolume, data_volume);
+            let mut machine = VirtualMachine::with_template(named("disk1"));
+            settle(&mut cluster, &mut machine);
+            VirtualMachine::assert_runs(&cluster.kubernetes, &format!("{storage:?}"));
+        }
+    }
+}
+
 #[test]
 fn a_virtual_machine_shows_that_its_clone_fails_and_starts_when_it_succeeds() {
     for storage in ALL {
