@@ -7,6 +7,9 @@ pub const INSTANCETYPE_LABELS: [&str; 4] = [
     "instancetype.kubevirt.io/default-preference",
     "instancetype.kubevirt.io/default-preference-kind",
 ];
+/// Label on a DataVolume: KubeVirt's migration controller created it, to move the disk of a virtual machine to another class.
+pub const STORAGE_MIGRATION: &str =
+    "virtualmachinestoragemigration.kubevirt.io/virtualmachinestoragemigration-uid";
 /// On a claim: `<namespace>/<name>` of the source; makes it a clone.
 pub const CLONE_REQUEST: &str = "k8s.io/CloneRequest";
 /// On a claim: the clone is done.

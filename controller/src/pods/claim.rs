@@ -4,8 +4,9 @@ use decant_shared::protocol::units::{parse_quantity, required_bytes};
 use serde_json::{Value, json};
 
 use crate::objects::annotations::{
-    APP, APP_VALUE, CLONE_REQUEST, CLONE_TYPE, CONTENT_TYPE, COPY, CREATED_FOR, DATA_SOURCE_NAMESPACE,
-    POD_RESTARTS, PREALLOCATION_REQUESTED, PRIORITY_CLASS, SERVICE_ACCOUNT, USE_POPULATOR, VOLUME_LIST,
+    APP, APP_VALUE, BIND_IMMEDIATE, CLONE_REQUEST, CLONE_TYPE, CONTENT_TYPE, COPY, CREATED_FOR,
+    DATA_SOURCE_NAMESPACE, POD_RESTARTS, PREALLOCATION_REQUESTED, PRIORITY_CLASS, SERVICE_ACCOUNT,
+    STORAGE_MIGRATION, USE_POPULATOR, VOLUME_LIST,
 };
 use crate::objects::claim::VolumeMode;
 use crate::objects::{Claim, ClaimTemplate, DataVolume, Key, Kind, Volume, names};
@@ -163,6 +164,11 @@ fn claim(
     }
 
     let mut annotations = inherited::annotations(meta);
+    // The virtual machine does not run, so nothing else uses the claim. The migration controller waits for the phase `Succeeded`, and
+    // takes `WaitForFirstConsumer` for it: it would delete the source before the copy.
+    if meta.labels.contains_key(STORAGE_MIGRATION) {
+        annotations.entry(BIND_IMMEDIATE).or_insert("true".into());
+    }
     let preallocation = dv.spec.preallocation.unwrap_or(policy.preallocation);
     let content_type = if dv.is_archive() { "archive" } else { "kubevirt" };
     let always = [

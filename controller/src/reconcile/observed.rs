@@ -263,7 +263,7 @@ impl Observed {
         let (Some(dv), Some(claim)) = (&self.data_volume, &self.target) else { return false };
         let meta = &claim.metadata;
         let is_to_be_cloned = meta.annotation(CREATED_FOR) == Some(dv.metadata.uid.as_str())
-            && meta.annotation(CLONE_REQUEST).is_some();
+            && (meta.annotation(CLONE_REQUEST).is_some() || claim.populator().is_some());
         meta.annotation(POPULATED_FOR) == Some(&dv.metadata.name) && !is_to_be_cloned
     }
 

@@ -107,6 +107,11 @@ impl Observer {
             return Ok(Some(population));
         }
         population.prime = self.prime(claim, seen);
+        // A backup keeps the data source of a PVC, and its volume has the content already.
+        let is_begun = population.record.is_some() || population.prime.ours().is_some();
+        if seen.is_populated() && !is_begun {
+            return Ok(None);
+        }
         population.volume = self.volume_of(claim, population.record.as_ref(), seen)?;
         if let Some(prime) = self.holder(&population)? {
             population.prime = Prime::Ours { claim: prime, is_recorded: true };
