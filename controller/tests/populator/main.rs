@@ -6,6 +6,8 @@
 
 mod controller;
 mod kubernetes;
+mod nodes;
 mod scenarios;
+mod settings;
 mod strangers;
 mod uninterrupted;
