@@ -142,6 +142,12 @@ pub const VERIFY: &str = "decant.dev/verify";
 pub const READBACK: &str = "readback";
 /// On a DataVolume or PVC, by its user: how the bytes travel, `direct` or `network`.
 pub const TRANSFER: &str = "decant.dev/transfer";
+/// On a DataVolume or PVC, by its user: where the pods run, as JSON with `nodeSelector`, `tolerations` and `affinity`.
+pub const PLACEMENT: &str = "decant.dev/placement";
+/// On a DataVolume or PVC, by its user: further labels of the pods, as a JSON object.
+pub const POD_LABELS: &str = "decant.dev/pod-labels";
+/// On a DataVolume or PVC, by its user: further annotations of the pods, as a JSON object.
+pub const POD_ANNOTATIONS: &str = "decant.dev/pod-annotations";
 /// On a PVC: how the bytes of its clone travel, `direct` or `network`.
 pub const TRANSFER_MODE: &str = "decant.dev/transfer-mode";
 /// On a PVC: a direct clone found no node, so two pods clone.

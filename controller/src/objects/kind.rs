@@ -44,11 +44,15 @@ pub enum Kind {
     Endpoints,
     /// Only for `kubectl decant doctor`.
     SelfSubjectAccessReview,
+    /// Only for `kubectl decant rescue`, where its definition is installed.
+    VolumeSnapshot,
+    /// Only for `kubectl decant rescue`: KubeVirt's.
+    VirtualMachine,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 27] = [
+    pub const ALL: [Kind; 29] = [
         Kind::DataVolume,
         Kind::DataSource,
         Kind::CloneSource,
@@ -76,6 +80,8 @@ impl Kind {
         Kind::Deployment,
         Kind::Endpoints,
         Kind::SelfSubjectAccessReview,
+        Kind::VolumeSnapshot,
+        Kind::VirtualMachine,
     ];
 
     /// The API group; empty for the core group.
@@ -95,6 +101,8 @@ impl Kind {
             Kind::SubjectAccessReview | Kind::SelfSubjectAccessReview => "authorization.k8s.io",
             Kind::CustomResourceDefinition => "apiextensions.k8s.io",
             Kind::Deployment => "apps",
+            Kind::VolumeSnapshot => "snapshot.storage.k8s.io",
+            Kind::VirtualMachine => "kubevirt.io",
             Kind::MutatingWebhookConfiguration | Kind::ValidatingWebhookConfiguration => {
                 "admissionregistration.k8s.io"
             }
@@ -162,6 +170,8 @@ impl Kind {
             Kind::Deployment => "Deployment",
             Kind::Endpoints => "Endpoints",
             Kind::SelfSubjectAccessReview => "SelfSubjectAccessReview",
+            Kind::VolumeSnapshot => "VolumeSnapshot",
+            Kind::VirtualMachine => "VirtualMachine",
         }
     }
 
@@ -194,6 +204,8 @@ impl Kind {
             Kind::Deployment => "deployments",
             Kind::Endpoints => "endpoints",
             Kind::SelfSubjectAccessReview => "selfsubjectaccessreviews",
+            Kind::VolumeSnapshot => "volumesnapshots",
+            Kind::VirtualMachine => "virtualmachines",
         }
     }
 

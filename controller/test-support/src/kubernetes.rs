@@ -7,11 +7,15 @@ use std::time::Duration;
 use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
 use decant_controller::objects::{Key, Kind, Object, Uid};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// The provisioner of the test's classes.
 pub const PROVISIONER: &str = "disks.example";
-/// Every pod runs on this node.
+/// Every pod runs on this node, unless it failed.
 pub const NODE: &str = "node1";
+/// Where pods run if [`NODE`] failed.
+pub const OTHER_NODE: &str = "node2";
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 const PROTECTION: &str = "kubernetes.io/pvc-protection";
 /// Long ago, so that no pause after a creation applies.
@@ -83,6 +87,10 @@ pub struct State {
     pub violations: Vec<String>,
     /// Namespaces whose quota allows no further claim.
     pub full: Vec<String>,
+    /// Whether the kubelet of [`NODE`] does not answer.
+    pub is_node_failed: bool,
+    /// Whether pods only start: no clone ends.
+    pub is_copying_slow: bool,
 }
 
 /// The model.
@@ -268,13 +276,21 @@ impl State {
 
     /// Deletes an object: it stays as long as a finalizer holds it.
     pub fn delete(&mut self, kind: Kind, name: &Key) {
+        let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap();
+        // The time of a pod on a node that failed is long over.
+        let at = if self.is_node_failed { CREATED.to_owned() } else { now };
         self.change(kind, name, |object| {
-            object["metadata"]["deletionTimestamp"] = CREATED.into();
+            object["metadata"]["deletionTimestamp"] = at.as_str().into();
             if kind == Kind::Pod {
                 // The kubelet stops it first.
                 object["metadata"]["finalizers"] = json!(["test/kubelet"]);
             }
         });
+    }
+
+    /// Removes a pod without its kubelet, as a deletion without a grace period, or Kubernetes once its node is gone, does.
+    pub(crate) fn force(&mut self, pod: &Key) {
+        self.change(Kind::Pod, pod, |pod| pod["metadata"]["finalizers"] = json!([]));
     }
 
     /// Notes what must never happen: a target whose content is incomplete, or whose volume another pod still uses.
@@ -437,6 +453,10 @@ impl State {
     fn run_pods(&mut self) {
         for pod in self.all(Kind::Pod) {
             let name = key(&pod);
+            let is_lost = self.is_node_failed && text(&pod, "/spec/nodeName") == NODE;
+            if is_lost {
+                continue;
+            }
             if is_deleting(&pod) {
                 self.change(Kind::Pod, &name, |pod| pod["metadata"]["finalizers"] = json!([]));
             } else if text(&pod, "/spec/nodeName").is_empty() {
@@ -472,8 +492,9 @@ impl State {
             }
         }
         self.mount(pod);
+        let node = if self.is_node_failed { OTHER_NODE } else { NODE };
         self.change(Kind::Pod, name, |pod| {
-            pod["spec"]["nodeName"] = NODE.into();
+            pod["spec"]["nodeName"] = node.into();
             let container = pod["spec"]["containers"][0]["name"].clone();
             pod["status"] = json!({ "phase": "Running", "podIP": "10.0.0.1", "containerStatuses": [
                 { "name": container, "ready": true, "state": { "running": {} } } ] });
@@ -499,6 +520,9 @@ impl State {
 
     /// The source sends everything to its target, and both end.
     fn copy(&mut self, source: &Value) {
+        if self.is_copying_slow {
+            return;
+        }
         let peer = text(source, "/metadata/annotations/decant.dev~1target-pod-uid");
         let target = self.all(Kind::Pod).into_iter().find(|pod| uid(pod) == peer && !is_deleting(pod));
         let Some(target) = target.filter(|pod| text(pod, "/status/phase") == "Running") else { return };
@@ -705,10 +729,13 @@ impl Cluster for Kubernetes {
         })
     }
 
-    fn delete(&self, kind: Kind, name: &Key, wanted: &Uid, _: Option<u32>) -> Result<(), ApiError> {
+    fn delete(&self, kind: Kind, name: &Key, wanted: &Uid, grace_secs: Option<u32>) -> Result<(), ApiError> {
         self.call(&format!("delete {} {name}", kind.name()), |state| {
             if state.get(kind, name).is_some_and(|object| uid(object) == wanted.as_str()) {
                 state.delete(kind, name);
+                if kind == Kind::Pod && grace_secs == Some(0) {
+                    state.force(name);
+                }
             }
             Ok(())
         })

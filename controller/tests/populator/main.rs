@@ -5,6 +5,8 @@
 //! stores and wake-ups as the watches bring them.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot continue has failed")]
 
+mod nodes;
 mod scenarios;
+mod settings;
 mod strangers;
 mod uninterrupted;

@@ -192,6 +192,9 @@ impl Executor {
                 };
                 pod.as_ref().map_or(Ok(()), |pod| self.delete(&pod.metadata))
             }
+            Action::AbandonPod(role) => pod_of(*role, seen).map_or(Ok(()), |pod| {
+                self.cluster.delete(Kind::Pod, &pod.metadata.key(), &pod.metadata.uid, Some(0))
+            }),
             Action::DeleteOrphans => {
                 let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
                 // A pod that cannot be deleted does not prevent the deletion of the others.
@@ -436,7 +439,10 @@ fn impossible(why: impl std::fmt::Display) -> ApiError {
 /// Whether later actions can be carried out although this one failed: a refusal in one namespace must not stop the work
 /// in the other.
 fn stands_alone(action: &Action) -> bool {
-    matches!(action, Action::DeletePod(_) | Action::DeleteOrphans | Action::MakeSecret(_))
+    matches!(
+        action,
+        Action::DeletePod(_) | Action::AbandonPod(_) | Action::DeleteOrphans | Action::MakeSecret(_)
+    )
 }
 
 /// The [`FailedAction`] of `action`. Each action has one, so that each failure is reported.
@@ -474,7 +480,9 @@ fn failed_action(action: &Action, seen: &Observed) -> FailedAction {
         }
         Action::MakePod(role) => FailedAction::MakePod { role: *role, pod: pod_key(*role, seen) },
         Action::MakeSecret(role) => FailedAction::MakeSecret { role: *role, pod: pod_key(*role, seen) },
-        Action::DeletePod(role) => FailedAction::DeletePods(vec![pod_key(*role, seen)]),
+        Action::DeletePod(role) | Action::AbandonPod(role) => {
+            FailedAction::DeletePods(vec![pod_key(*role, seen)])
+        }
         Action::DeleteOrphans => {
             let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
             FailedAction::DeletePods(orphans.map(|pod| pod.metadata.key()).collect())

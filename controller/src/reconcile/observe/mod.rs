@@ -22,6 +22,7 @@ use crate::objects::annotations::{
 };
 use crate::objects::clone_request::{Invalid, Wanted};
 use crate::objects::names::NameStyle;
+use crate::objects::pod_settings::PodSettings;
 use crate::objects::{
     Claim, DataVolume, DataVolumePhase, Key, Kind, Pod, PopulatorKind, StorageClass, clone_request,
 };
@@ -189,6 +190,22 @@ impl Observer {
 
     /// Where the data of the DataVolume comes from or, without a DataVolume, of the claim.
     fn target_origin(
+        &self,
+        data_volume: Option<&Arc<DataVolume>>,
+        target: Option<&Arc<Claim>>,
+    ) -> PopulatorOrigin {
+        let found = self.written_origin(data_volume, target);
+        // A claim has its own settings, or those of its DataVolume, which may have been changed since.
+        let is_own = |claim: &&Arc<Claim>| {
+            data_volume.is_none_or(|dv| claim.metadata.is_controlled_by(&dv.metadata.uid))
+        };
+        match target.filter(is_own).map(|claim| PodSettings::of(&claim.metadata)) {
+            Some(Err(invalid)) if matches!(found.origin, Origin::Claim(_)) => Origin::Invalid(invalid).into(),
+            _ => found,
+        }
+    }
+
+    fn written_origin(
         &self,
         data_volume: Option<&Arc<DataVolume>>,
         target: Option<&Arc<Claim>>,
