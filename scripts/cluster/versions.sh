@@ -24,7 +24,7 @@ KUBELET_FLAGS=(
 # FIRST:LAST:CGROUP:LINE: lines of the kubelet's configuration, for hosts with this version of cgroups.
 KUBELET_SETTINGS=(
     # The default of the last versions is true.
-    31:99:v1:failCgroupV1: false
+    "31:99:v1:failCgroupV1: false"
 )
 # FIRST:LAST:OLDEST:LIMIT: the oldest version of containerd that the kubelet works with, and the first later version that it
 # does not work with, if there is one.
@@ -109,11 +109,11 @@ check_programs() {
         [[ -e $BIN/$program ]] || die "no $program in $BIN: the cluster needs ${KUBERNETES_PROGRAMS[*]}"
         [[ -x $BIN/$program ]] || die "$BIN/$program is not executable: chmod +x $BIN/$program"
     done
-    CLUSTER_VERSION=$(program_version kube-apiserver)
+    CLUSTER_VERSION=$(program_version kube-apiserver) || exit
     for program in "${KUBERNETES_PROGRAMS[@]}"; do
         # kubectl has no --version, and may be newer.
         [[ $program != kubectl ]] || continue
-        version=$(program_version "$program")
+        version=$(program_version "$program") || exit
         [[ $version = "$CLUSTER_VERSION" ]] ||
             die "$BIN contains kube-apiserver $CLUSTER_VERSION and $program $version: use the programs of one release"
     done
