@@ -1,7 +1,6 @@
 //! A DataSource: a name for a volume that DataVolumes may refer to.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::objects::data_volume::ClaimSource;
 use crate::objects::meta::Meta;
@@ -30,8 +29,8 @@ pub struct DataSourceSpec {
 pub struct DataSourceTarget {
     /// A claim.
     pub pvc: Option<ClaimSource>,
-    /// A snapshot; Decant does not clone it.
-    pub snapshot: Option<IgnoredAny>,
+    /// A VolumeSnapshot.
+    pub snapshot: Option<ClaimSource>,
     /// Another DataSource of the same namespace.
     pub data_source: Option<ClaimSource>,
 }

@@ -16,6 +16,10 @@ pub enum Kind {
     StorageClass,
     PersistentVolume,
     CsiDriver,
+    /// Where CSI snapshots are installed.
+    VolumeSnapshot,
+    /// Where CSI snapshots are installed.
+    VolumeSnapshotContent,
     Lease,
     SubjectAccessReview,
     /// Consent of a namespace to references from other namespaces, where its definition is installed.
@@ -42,7 +46,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 24] = [
+    pub const ALL: [Kind; 26] = [
         Kind::DataVolume,
         Kind::DataSource,
         Kind::CloneSource,
@@ -55,6 +59,8 @@ impl Kind {
         Kind::StorageClass,
         Kind::PersistentVolume,
         Kind::CsiDriver,
+        Kind::VolumeSnapshot,
+        Kind::VolumeSnapshotContent,
         Kind::Lease,
         Kind::SubjectAccessReview,
         Kind::ReferenceGrant,
@@ -77,6 +83,7 @@ impl Kind {
             Kind::ReferenceGrant | Kind::ReferenceGrantV1 => "gateway.networking.k8s.io",
             Kind::VolumePopulator => "populator.storage.k8s.io",
             Kind::StorageClass | Kind::CsiDriver => "storage.k8s.io",
+            Kind::VolumeSnapshot | Kind::VolumeSnapshotContent => "snapshot.storage.k8s.io",
             Kind::Lease => "coordination.k8s.io",
             Kind::SubjectAccessReview | Kind::SelfSubjectAccessReview => "authorization.k8s.io",
             Kind::CustomResourceDefinition => "apiextensions.k8s.io",
@@ -133,6 +140,8 @@ impl Kind {
             Kind::StorageClass => "StorageClass",
             Kind::PersistentVolume => "PersistentVolume",
             Kind::CsiDriver => "CSIDriver",
+            Kind::VolumeSnapshot => "VolumeSnapshot",
+            Kind::VolumeSnapshotContent => "VolumeSnapshotContent",
             Kind::Lease => "Lease",
             Kind::SubjectAccessReview => "SubjectAccessReview",
             Kind::MutatingWebhookConfiguration => "MutatingWebhookConfiguration",
@@ -162,6 +171,8 @@ impl Kind {
             Kind::StorageClass => "storageclasses",
             Kind::PersistentVolume => "persistentvolumes",
             Kind::CsiDriver => "csidrivers",
+            Kind::VolumeSnapshot => "volumesnapshots",
+            Kind::VolumeSnapshotContent => "volumesnapshotcontents",
             Kind::Lease => "leases",
             Kind::SubjectAccessReview => "subjectaccessreviews",
             Kind::MutatingWebhookConfiguration => "mutatingwebhookconfigurations",

@@ -24,6 +24,7 @@ pub mod pod;
 pub mod reason;
 pub mod reference_grant;
 mod secret;
+pub mod snapshot;
 pub mod storage_class;
 pub mod volume;
 pub mod volume_populator;
@@ -44,5 +45,6 @@ pub use phase::{ClaimPhase, ConditionStatus, ConditionType, DataVolumePhase, Pod
 pub use pod::Pod;
 pub use reason::Reason;
 pub use secret::Secret;
+pub use snapshot::{ClonedObject, SourceKind, VolumeSnapshot};
 pub use storage_class::StorageClass;
 pub use volume::Volume;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use decant_controller::objects::DataVolume;
+use decant_controller::objects::{ClonedObject, DataVolume};
 use decant_controller::policy::Policy;
 use decant_controller::reconcile::actions::Action;
 use decant_controller::reconcile::observed::Observed;
@@ -146,8 +146,12 @@ fn annotations_copied_from_a_cloned_claim_do_not_complete_the_next_clone() {
     assert_eq!(step(&seen), Step::MakeClaim);
     let source = claim("golden", json!({}));
     let spec = decant_controller::pods::claim::claim_spec(&dv, &source, &Policy::default()).unwrap();
-    let made =
-        decant_controller::pods::claim::new_claim(&dv, &source.metadata.key(), &spec, &Policy::default());
+    let made = decant_controller::pods::claim::new_claim(
+        &dv,
+        &ClonedObject::claim(source.metadata.key()),
+        &spec,
+        &Policy::default(),
+    );
     let made = made["metadata"]["annotations"].as_object().unwrap();
     assert_eq!(made["k8s.io/CloneRequest"], "n/golden");
     assert_eq!(made["example.com/team"], "storage");

@@ -7,5 +7,6 @@
 mod controller;
 mod kubernetes;
 mod scenarios;
+mod snapshots;
 mod strangers;
 mod uninterrupted;
