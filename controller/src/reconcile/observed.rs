@@ -8,6 +8,7 @@ use crate::objects::clone_request::Invalid;
 use crate::objects::{
     Claim, ClonedObject, DataVolume, Key, Meta, Pod, StorageClass, Uid, Volume, VolumeCloneSource,
 };
+use crate::pods::class_defaults::ClassDefaults;
 use crate::pods::role::Role;
 use crate::pods::termination::{TargetMessage, target_message};
 use crate::progress::clone_progress::Progress;
@@ -57,6 +58,8 @@ pub struct Observed {
     pub makes_pause: bool,
     /// The target's storage class, if it exists.
     pub class: Option<Arc<StorageClass>>,
+    /// The class of the claim to be created and its StorageProfile. Determined only if there is a source and no target.
+    pub class_defaults: ClassDefaults,
     /// Whether CDI's clients expect the target to stay unbound until it is complete, because CDI would fill it unbound.
     /// Determined only when the class waits for a consumer.
     pub is_filled_unbound: bool,

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use decant_controller::api::cluster::Cluster;
 use decant_controller::certificates::pki::Pki;
+use decant_controller::cluster_settings::LivePolicy;
 use decant_controller::objects::{Key, Kind, Object, decode};
 use decant_controller::pods::made::MadePods;
 use decant_controller::policy::Policy;
@@ -51,12 +52,13 @@ pub(crate) struct World {
 }
 
 fn reconciler(kubernetes: &Arc<Kubernetes>) -> Reconciler {
-    let policy = Arc::new(Policy::default());
+    let flags = Policy::default();
+    let policy = Arc::new(LivePolicy::new(flags.clone()));
     let cluster: Arc<dyn Cluster> = kubernetes.clone();
     let keys = Arc::new(TokenKey::new(&[7; 32]));
     let made = Arc::new(MadePods::default());
-    let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
-    let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&PKI), policy.intervals.scrape_limit);
+    let scheduler = Arc::new(CloneScheduler::new(flags.scheduling.clone()));
+    let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&PKI), flags.intervals.scrape_limit);
     Reconciler {
         cluster: Arc::clone(&cluster),
         observer: Observer {
@@ -75,9 +77,9 @@ fn reconciler(kubernetes: &Arc<Kubernetes>) -> Reconciler {
             policy: Arc::clone(&policy),
         },
         executor: Executor::new(cluster, Arc::clone(&PKI), Arc::clone(&policy), keys, made, scheduler),
-        pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), Arc::new(|_| {}))),
+        pollers: Arc::new(Pollers::new(scraper, flags.intervals.clone(), Arc::new(|_| {}))),
         queue: Arc::new(Queue::default()),
-        budget: WriteBudget::new(&policy.intervals),
+        budget: WriteBudget::new(&flags.intervals),
         policy,
         rounds: Rounds::default(),
         unreadable: Arc::default(),

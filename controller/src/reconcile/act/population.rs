@@ -41,7 +41,7 @@ impl Executor {
         if *namespace == meta.namespace {
             metadata.insert("ownerReferences".to_owned(), json!([claim::owner(dv)]));
         }
-        let preallocation = dv.spec.preallocation.unwrap_or(self.policy.preallocation);
+        let preallocation = dv.spec.preallocation.unwrap_or(self.policy.now().preallocation);
         let kind = source.kind.kind();
         // Without a group, as CDI writes it for PVCs.
         let group = Some(kind.group()).filter(|group| !group.is_empty());
@@ -184,6 +184,8 @@ impl Executor {
         };
         let mut annotations = outcome.annotations(&target.metadata, &self.seal);
         annotations.extend(volume.annotation(&target.metadata, &self.seal));
+        let capacity = prime.status.capacity.storage.as_deref();
+        annotations.extend(self.image_record(seen.source.as_deref(), target, capacity, outcome));
         self.patch_claim(seen, members(json!({ "annotations": annotations })))
     }
 
