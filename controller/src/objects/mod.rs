@@ -47,7 +47,7 @@ pub use phase::{ClaimPhase, ConditionStatus, ConditionType, DataVolumePhase, Pod
 pub use pod::Pod;
 pub use reason::Reason;
 pub use secret::Secret;
-pub use snapshot::{ClonedObject, SourceKind, VolumeSnapshot};
+pub use snapshot::{ClonedKind, ClonedObject, VolumeSnapshot};
 pub use storage_class::StorageClass;
 pub use storage_profile::StorageProfile;
 pub use volume::Volume;

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::objects::{Checked, Key, Kind, Meta, SourceKind};
+use crate::objects::{Checked, ClonedKind, Key, Kind, Meta};
 
 /// What is read of a ReferenceGrant.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -49,7 +49,7 @@ pub struct GrantTo {
 impl ReferenceGrant {
     /// Whether the CloneSources of `namespace` may refer to `source`, which is of `kind`. A grant counts only for objects
     /// of its own namespace, and not while it is being deleted.
-    pub fn allows_clone(&self, source: &Key, kind: SourceKind, namespace: &str) -> bool {
+    pub fn allows_clone(&self, source: &Key, kind: ClonedKind, namespace: &str) -> bool {
         if self.metadata.namespace != source.namespace || self.metadata.is_deleting() || namespace.is_empty()
         {
             return false;
@@ -89,10 +89,10 @@ mod tests {
 
     /// Whether the grant allows CloneSources of `team` to clone `images/golden`.
     fn allows(object: &Value) -> bool {
-        allows_kind(object, SourceKind::Claim)
+        allows_kind(object, ClonedKind::Claim)
     }
 
-    fn allows_kind(object: &Value, kind: SourceKind) -> bool {
+    fn allows_kind(object: &Value, kind: ClonedKind) -> bool {
         let grant: ReferenceGrant =
             objects::decode(objects::Object::from(object.clone())).unwrap_or_default();
         grant.allows_clone(&Key::new("images", "golden"), kind, "team")
@@ -109,10 +109,10 @@ mod tests {
     fn a_grant_of_snapshots_allows_no_claims_and_the_other_way_round() {
         let snapshots = json!({ "group": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot" });
         let of_snapshots = grant(&json!([from("team")]), &json!([snapshots]));
-        assert!(allows_kind(&of_snapshots, SourceKind::Snapshot));
-        assert!(!allows_kind(&of_snapshots, SourceKind::Claim));
+        assert!(allows_kind(&of_snapshots, ClonedKind::Snapshot));
+        assert!(!allows_kind(&of_snapshots, ClonedKind::Claim));
         let of_claims = grant(&json!([from("team")]), &json!([claims()]));
-        assert!(!allows_kind(&of_claims, SourceKind::Snapshot));
+        assert!(!allows_kind(&of_claims, ClonedKind::Snapshot));
     }
 
     #[test]

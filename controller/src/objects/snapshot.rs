@@ -10,7 +10,7 @@ use crate::objects::{Key, Kind, Meta, Uid};
 
 /// The kind of object that a clone reads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SourceKind {
+pub enum ClonedKind {
     /// A PVC.
     #[default]
     Claim,
@@ -18,7 +18,7 @@ pub enum SourceKind {
     Snapshot,
 }
 
-impl SourceKind {
+impl ClonedKind {
     /// The kind of the API.
     pub fn kind(self) -> Kind {
         match self {
@@ -41,7 +41,7 @@ impl SourceKind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClonedObject {
     /// Its kind.
-    pub kind: SourceKind,
+    pub kind: ClonedKind,
     /// Its namespace and name.
     pub key: Key,
 }
@@ -49,12 +49,12 @@ pub struct ClonedObject {
 impl ClonedObject {
     /// The PVC `key`.
     pub fn claim(key: Key) -> Self {
-        Self { kind: SourceKind::Claim, key }
+        Self { kind: ClonedKind::Claim, key }
     }
 
     /// The VolumeSnapshot `key`.
     pub fn snapshot(key: Key) -> Self {
-        Self { kind: SourceKind::Snapshot, key }
+        Self { kind: ClonedKind::Snapshot, key }
     }
 }
 
@@ -64,8 +64,8 @@ const SNAPSHOT_PREFIX: &str = "VolumeSnapshot/";
 impl fmt::Display for ClonedObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            SourceKind::Claim => self.key.fmt(f),
-            SourceKind::Snapshot => write!(f, "{SNAPSHOT_PREFIX}{}", self.key),
+            ClonedKind::Claim => self.key.fmt(f),
+            ClonedKind::Snapshot => write!(f, "{SNAPSHOT_PREFIX}{}", self.key),
         }
     }
 }

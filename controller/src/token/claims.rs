@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::objects::{Key, SourceKind, Uid};
+use crate::objects::{ClonedKind, Key, Uid};
 use crate::token::asker::Asker;
 use crate::token::grant::{Grant, Granted, TokenRefusal};
 
@@ -69,7 +69,7 @@ pub(super) struct Validity {
 }
 
 impl Resource {
-    fn of(kind: SourceKind) -> Self {
+    fn of(kind: ClonedKind) -> Self {
         let kind = kind.kind();
         Self {
             group: kind.group().to_owned(),
@@ -79,8 +79,8 @@ impl Resource {
     }
 
     /// The kind that it names, if that can be cloned.
-    fn kind(&self) -> Option<SourceKind> {
-        [SourceKind::Claim, SourceKind::Snapshot].into_iter().find(|kind| *self == Self::of(*kind))
+    fn kind(&self) -> Option<ClonedKind> {
+        [ClonedKind::Claim, ClonedKind::Snapshot].into_iter().find(|kind| *self == Self::of(*kind))
     }
 }
 

@@ -275,7 +275,9 @@ impl<T: StoreObject> Watcher<T> {
 /// CustomResourceDefinitions, so a new version of the controller may find those of the previous one.
 fn failure(kind: Kind, e: &ApiError) -> String {
     match kind {
-        Kind::DataVolume | Kind::DataSource | Kind::VolumeCloneSource | Kind::CloneSource if e.is_not_found() => {
+        Kind::DataVolume | Kind::DataSource | Kind::VolumeCloneSource | Kind::CloneSource
+            if e.is_not_found() =>
+        {
             format!(
                 "cannot watch {}.{}: the API server does not know them: install the CustomResourceDefinitions of this \
                  version (`kubectl apply -f controller/deploy/base/crds.yaml`; `helm upgrade` does not)",

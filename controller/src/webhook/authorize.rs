@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::api::cluster::ApiError;
 use crate::objects::annotations::ALLOW_CLONE_TO;
 use crate::objects::clone_request::{Wanted, resolve};
-use crate::objects::{ClonedObject, DataSource, Key, Kind, Meta, Object, SourceKind, Uid, decode};
+use crate::objects::{ClonedKind, ClonedObject, DataSource, Key, Kind, Meta, Object, Uid, decode};
 use crate::reconcile::permission::check::consents;
 use crate::reconcile::permission::rights;
 use crate::token::asker::Asker;
@@ -56,7 +56,7 @@ impl Gate {
             let may_know = match through {
                 Some(key) => {
                     let all = Key::new(&key.namespace, "");
-                    rights::may_clone(&*self.cluster, user, &all, SourceKind::Claim)?
+                    rights::may_clone(&*self.cluster, user, &all, ClonedKind::Claim)?
                 }
                 None => true,
             };

@@ -24,7 +24,7 @@ use crate::objects::annotations::{
 use crate::objects::clone_request::{Invalid, Wanted};
 use crate::objects::names::NameStyle;
 use crate::objects::{
-    Claim, ClonedObject, DataVolume, DataVolumePhase, Key, Kind, Pod, PopulatorKind, SourceKind,
+    Claim, ClonedKind, ClonedObject, DataVolume, DataVolumePhase, Key, Kind, Pod, PopulatorKind,
     StorageClass, clone_request,
 };
 use crate::pods::identity::PodIdentity;
@@ -206,8 +206,8 @@ impl Observer {
             // A claim may request a clone without a DataVolume.
             let request = claim.metadata.annotation(CLONE_REQUEST).and_then(|text| text.parse().ok());
             return match request {
-                Some(ClonedObject { kind: SourceKind::Claim, key }) => Origin::Claim(key).into(),
-                Some(ClonedObject { kind: SourceKind::Snapshot, key }) => Origin::Snapshot(key).into(),
+                Some(ClonedObject { kind: ClonedKind::Claim, key }) => Origin::Claim(key).into(),
+                Some(ClonedObject { kind: ClonedKind::Snapshot, key }) => Origin::Snapshot(key).into(),
                 None => Origin::None.into(),
             };
         };
@@ -372,7 +372,7 @@ fn ask<'a>(key: &'a Key, seen: &'a Observed) -> Option<Ask<'a>> {
     let is_snapshot = matches!(seen.origin, Origin::Snapshot(_));
     Some(Ask {
         source: seen.source_key()?,
-        source_kind: if is_snapshot { SourceKind::Snapshot } else { SourceKind::Claim },
+        source_kind: if is_snapshot { ClonedKind::Snapshot } else { ClonedKind::Claim },
         source_uid: source.map(|source| &source.uid),
         through,
         target: key,

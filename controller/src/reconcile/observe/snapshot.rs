@@ -45,7 +45,8 @@ impl Observer {
             snapshot.metadata = Some(found.metadata.clone());
             let is_restored = matches!(seen.restored, Restored::Ours { .. });
             // Once there is a prime, its own rounds restore the snapshot.
-            if !is_restored && !(is_filled_by_prime && self.has_prime_for(seen)) {
+            let is_left_to_prime = is_filled_by_prime && self.has_prime_for(seen);
+            if !is_restored && !is_left_to_prime {
                 snapshot.restore = self.restore(found, seen)?;
             }
         }
@@ -214,7 +215,7 @@ fn wanted_mode(seen: &Observed) -> VolumeMode {
     if let Some(claim) = &seen.target {
         return claim.spec.volume_mode;
     }
-    template(seen).map(|spec| spec.mode()).unwrap_or_default()
+    template(seen).map(objects::ClaimTemplate::mode).unwrap_or_default()
 }
 
 fn wanted_size(seen: &Observed) -> Option<String> {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::cluster::{ApiError, Cluster};
-use crate::objects::{Key, Kind, SourceKind, decode};
+use crate::objects::{ClonedKind, Key, Kind, decode};
 use crate::token::asker::Asker;
 
 /// What is read of the response.
@@ -27,7 +27,7 @@ pub(crate) fn may_clone(
     cluster: &dyn Cluster,
     asker: &Asker,
     source: &Key,
-    kind: SourceKind,
+    kind: ClonedKind,
 ) -> Result<bool, ApiError> {
     let cloning = json!({
         "verb": "create", "group": "cdi.kubevirt.io", "resource": "datavolumes", "subresource": "source",
@@ -43,7 +43,7 @@ pub(crate) fn may_clone(
     let claims = json!({
         "verb": "create", "group": "", "resource": "persistentvolumeclaims", "namespace": source.namespace,
     });
-    Ok(may(cluster, asker, &pods)? && (kind == SourceKind::Claim || may(cluster, asker, &claims)?))
+    Ok(may(cluster, asker, &pods)? && (kind == ClonedKind::Claim || may(cluster, asker, &claims)?))
 }
 
 fn may(cluster: &dyn Cluster, asker: &Asker, attributes: &Value) -> Result<bool, ApiError> {

@@ -13,7 +13,7 @@ mod sidecars;
 use super::*;
 use crate::api::cluster::{ApiError, ListPage, ListParams, Part, Watch};
 use crate::objects::annotations::{EXTENDED_TOKEN, TOKEN};
-use crate::objects::{Kind, Object, SourceKind, Uid, decode};
+use crate::objects::{ClonedKind, Kind, Object, Uid, decode};
 use crate::token::asker::Asker;
 use crate::token::grant::Grant;
 
@@ -276,7 +276,7 @@ impl Bench {
         let asker = Asker { username: "system:serviceaccount:b:ci".to_owned(), ..Asker::default() };
         let grant = Grant {
             source: &golden(),
-            source_kind: SourceKind::Claim,
+            source_kind: ClonedKind::Claim,
             source_uid: uid.as_ref(),
             target: &copy(),
             asker: &asker,

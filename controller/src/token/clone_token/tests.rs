@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::objects::SourceKind;
+use crate::objects::ClonedKind;
 use crate::token::asker::Asker;
 use crate::token::claims::LEEWAY;
 
@@ -50,7 +50,7 @@ fn long_at(token: &str, now: OffsetDateTime) -> Result<(), TokenRefusal> {
 fn short_of(key: &TokenKey, source: &Key, target: &Key) -> String {
     let grant = Grant {
         source,
-        source_kind: SourceKind::Claim,
+        source_kind: ClonedKind::Claim,
         source_uid: Some(&source_uid()),
         target,
         asker: &jane(),
@@ -65,7 +65,7 @@ fn short() -> String {
 fn long() -> String {
     let grant = Grant {
         source: &source(),
-        source_kind: SourceKind::Claim,
+        source_kind: ClonedKind::Claim,
         source_uid: Some(&source_uid()),
         target: &target(),
         asker: &jane(),
@@ -77,7 +77,7 @@ fn long() -> String {
 fn provisional() -> String {
     let grant = Grant {
         source: &source(),
-        source_kind: SourceKind::Claim,
+        source_kind: ClonedKind::Claim,
         source_uid: None,
         target: &target(),
         asker: &jane(),
@@ -151,7 +151,7 @@ fn a_token_keeps_the_user_the_source_and_whether_the_caller_was_proven() {
     let granted = key().check_short(&short(), &source(), &target(), noon()).unwrap();
     let expected = Granted {
         asker: jane(),
-        source_kind: SourceKind::Claim,
+        source_kind: ClonedKind::Claim,
         source_uid: Some(source_uid()),
         written: noon(),
         caller_is_proven: false,
@@ -159,7 +159,7 @@ fn a_token_keeps_the_user_the_source_and_whether_the_caller_was_proven() {
     assert_eq!(granted, expected);
     let grant = Grant {
         source: &source(),
-        source_kind: SourceKind::Claim,
+        source_kind: ClonedKind::Claim,
         source_uid: None,
         target: &target(),
         asker: &jane(),
@@ -307,7 +307,7 @@ fn a_token_that_is_too_long_is_refused() {
     asker.groups.pop();
     let grant = Grant {
         source: &longest,
-        source_kind: SourceKind::Claim,
+        source_kind: ClonedKind::Claim,
         source_uid: Some(&uid()),
         target: &longest,
         asker: &asker,

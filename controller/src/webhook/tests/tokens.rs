@@ -5,7 +5,7 @@ use time::Duration;
 
 use super::{OWN, ask, asker, create, dv, gate, gives_token_for, golden, key, mutated, now, patched};
 use crate::objects::annotations::{EXTENDED_TOKEN, PRE_POPULATED, TOKEN};
-use crate::objects::{Key, Kind, SourceKind, Uid};
+use crate::objects::{ClonedKind, Key, Kind, Uid};
 use crate::token::grant::Grant;
 use crate::webhook::gate::Gate;
 use crate::webhook::review::Verdict;
@@ -87,7 +87,7 @@ fn short(source_uid: Option<&str>, ago: Duration) -> Value {
     let uid = source_uid.map(Uid::from);
     let grant = Grant {
         source: &source(),
-        source_kind: SourceKind::Claim,
+        source_kind: ClonedKind::Claim,
         source_uid: uid.as_ref(),
         target: &target(),
         asker: &asker("jane"),
@@ -100,7 +100,7 @@ fn long(source_uid: Option<&str>) -> Value {
     let uid = source_uid.map(Uid::from);
     let grant = Grant {
         source: &source(),
-        source_kind: SourceKind::Claim,
+        source_kind: ClonedKind::Claim,
         source_uid: uid.as_ref(),
         target: &target(),
         asker: &asker("jane"),
@@ -149,7 +149,7 @@ fn a_token_without_its_users_right_is_renewed_by_a_user_who_may_clone() {
 fn a_token_of_a_previous_version_is_renewed_by_a_user_with_permission() {
     let grant = Grant {
         source: &source(),
-        source_kind: SourceKind::Claim,
+        source_kind: ClonedKind::Claim,
         source_uid: None,
         target: &target(),
         asker: &asker("jane"),

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use crate::objects::annotations::ALLOW_CLONE_TO;
-use crate::objects::{Key, Kind, PopulatorRef, SourceKind, Uid};
+use crate::objects::{ClonedKind, Key, Kind, PopulatorRef, Uid};
 use crate::token::asker::Asker;
 use crate::token::grant::{Granted, TokenRefusal};
 use crate::token::key::TokenKey;
@@ -14,7 +14,7 @@ pub struct Ask<'a> {
     /// The claim or snapshot to read; for a DataSource, the one that it points to.
     pub source: &'a Key,
     /// Which of the two it is.
-    pub source_kind: SourceKind,
+    pub source_kind: ClonedKind,
     /// UID of the source; `None` if it does not exist.
     pub source_uid: Option<&'a Uid>,
     /// The object of another namespace through which the request names the source, if it does.

@@ -1,7 +1,7 @@
 use time::Duration;
 
 use super::*;
-use crate::objects::{PopulatorKind, SourceKind};
+use crate::objects::{ClonedKind, PopulatorKind};
 use crate::token::grant::Grant;
 
 struct Case {
@@ -34,7 +34,7 @@ impl Case {
     fn grant(&self) -> Grant<'_> {
         Grant {
             source: &self.source,
-            source_kind: SourceKind::Claim,
+            source_kind: ClonedKind::Claim,
             source_uid: self.source_uid.as_ref(),
             target: &self.target,
             asker: &self.asker,
@@ -52,7 +52,7 @@ impl Case {
     fn check(&self, consent: Option<&str>, short: Option<&str>, long: Option<&str>) -> Finding {
         let ask = Ask {
             source: &self.source,
-            source_kind: SourceKind::Claim,
+            source_kind: ClonedKind::Claim,
             source_uid: self.source_uid.as_ref(),
             through: self.through.clone(),
             target: &self.target,
@@ -308,7 +308,7 @@ fn a_token_for_a_claim_is_none_for_a_snapshot_of_the_same_name() {
         };
         let is_denied =
             |kind| matches!(check(&ask(kind), &case.key), Finding::Settled(Permission::Denied(_)));
-        assert!(!is_denied(SourceKind::Claim));
-        assert!(is_denied(SourceKind::Snapshot));
+        assert!(!is_denied(ClonedKind::Claim));
+        assert!(is_denied(ClonedKind::Snapshot));
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::api::cluster::{ApiError, Cluster};
-use crate::objects::{Key, SourceKind};
+use crate::objects::{ClonedKind, Key};
 use crate::reconcile::permission::check::{
     Ask, Finding, Permission, TargetKind, check, not_guarded, revoked,
 };
@@ -82,7 +82,7 @@ impl Judge {
     }
 
     /// Checks again whether `asker` may clone `source`, because rights can be withdrawn and users can be removed.
-    pub fn may_clone(&self, asker: &Asker, source: &Key, kind: SourceKind) -> Result<bool, ApiError> {
+    pub fn may_clone(&self, asker: &Asker, source: &Key, kind: ClonedKind) -> Result<bool, ApiError> {
         rights::may_clone(&*self.cluster, asker, source, kind)
     }
 }
