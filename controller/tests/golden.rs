@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use decant_controller::objects::{Claim, DataVolume, Key, Meta, Pod, Uid, Volume, decode};
+use decant_controller::objects::{Claim, ClonedObject, DataVolume, Key, Meta, Pod, Uid, Volume, decode};
 use decant_controller::pods::class_defaults::ClassDefaults;
 use decant_controller::pods::clone_pods::ClonePods;
 use decant_controller::pods::role::Role;
@@ -161,7 +161,7 @@ fn claims_of_both_kinds_of_request() {
         .unwrap();
         check(
             &format!("claim-{spec}"),
-            &claim::new_claim(&dv, &Key::new("golden", "image"), &wanted, &policy),
+            &claim::new_claim(&dv, &ClonedObject::claim(Key::new("golden", "image")), &wanted, &policy),
         );
     }
 }

@@ -11,7 +11,7 @@ provisioner() {
             [[ -d $CLUSTER ]] || die "no cluster runs; start one with scripts/cluster.sh up"
             build_debug
             make_shell_image
-            kube apply -f scripts/cluster/provisioner.yaml >/dev/null
+            kube apply -f scripts/cluster/provisioner.yaml -f scripts/cluster/snapshots.yaml >/dev/null
             # A provisioner that runs already may be an older build.
             end provisioner
             # shellcheck disable=SC2154  # build_debug sets it
@@ -24,7 +24,7 @@ provisioner() {
             for directory in "$CLUSTER"/volumes/pvc-*/; do
                 [[ ! -d $directory ]] || remove_volume "$(basename "$directory")"
             done
-            kube delete -f scripts/cluster/provisioner.yaml --ignore-not-found >/dev/null
+            kube delete -f scripts/cluster/provisioner.yaml -f scripts/cluster/snapshots.yaml --ignore-not-found >/dev/null
             ;;
         *) die "unknown command provisioner ${1-}: use up or down" ;;
     esac

@@ -31,7 +31,7 @@ impl LeftVolume {
     }
 }
 
-/// The temporary PVCs in `scope` whose target is gone. `skipped` gets those whose target the user may not read.
+/// The temporary PVCs in `scope` whose target is gone: primes, and those that were restored from snapshots. `skipped` gets those whose target the user may not read.
 pub(super) fn primes(
     session: &Session,
     scope: &ListParams,
@@ -48,14 +48,14 @@ pub(super) fn primes(
                 let found = objects::decode::<Claim>(object).ok();
                 if found.is_some_and(|found| found.metadata.uid != target.uid) {
                     left.push(LeftPrime {
-                        why: format!("it was to fill a previous PVC {}", target.key),
+                        why: format!("it was for a clone into a previous PVC {}", target.key),
                         claim,
                     });
                 }
             }
             Err(e) if e.is_not_found() => {
                 left.push(LeftPrime {
-                    why: format!("the PVC {} that it was to fill is gone", target.key),
+                    why: format!("the PVC {} whose clone it was for is gone", target.key),
                     claim,
                 });
             }
@@ -76,9 +76,12 @@ struct PrimeTarget {
 /// The target that the metadata of `claim` names. Name, label and annotation have to agree.
 fn target_of(claim: &Claim) -> Option<PrimeTarget> {
     let uid = claim.metadata.labels.get(OWNED_BY_UID).map(|text| Uid::from(text.as_str()))?;
-    let key = claim.populates()?;
-    let is_prime = names::is_prime(&claim.metadata.name, &uid) && !claim.metadata.is_deleting();
-    is_prime.then_some(PrimeTarget { key, uid })
+    let name = &claim.metadata.name;
+    let key = match claim.restored_for() {
+        Some(key) if *name == names::restored(&uid) => key,
+        _ => claim.populates().filter(|_| names::is_prime(name, &uid))?,
+    };
+    (!claim.metadata.is_deleting()).then_some(PrimeTarget { key, uid })
 }
 
 /// The volumes of the cluster whose reclaim policy a clone changed and did not restore.
@@ -122,7 +125,7 @@ fn why_left(volume: &Volume, claims: &BTreeMap<&Uid, &Claim>) -> Option<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use decant_controller::objects::annotations::POPULATES;
+    use decant_controller::objects::annotations::{POPULATES, RESTORED_FOR};
     use serde_json::{Value, json};
 
     fn claim(value: Value) -> Claim {
@@ -140,6 +143,13 @@ mod tests {
     fn a_prime_is_known_by_name_label_and_annotation_together() {
         let target = PrimeTarget { key: Key::new("t", "copy"), uid: Uid::from("u") };
         assert_eq!(target_of(&prime("tmp-pvc-u", "u", "t/copy")), Some(target));
+        let restored = |name: &str, annotation: &str| {
+            claim(json!({ "metadata": { "namespace": "s", "name": name, "labels": { OWNED_BY_UID: "u" },
+                                        "annotations": { RESTORED_FOR: annotation } } }))
+        };
+        let target = PrimeTarget { key: Key::new("s", "tmp-pvc-v"), uid: Uid::from("u") };
+        assert_eq!(target_of(&restored("decant-restored-u", "s/tmp-pvc-v")), Some(target));
+        assert_eq!(target_of(&restored("decant-restored-v", "s/tmp-pvc-v")), None);
         for other in [
             prime("golden", "u", "t/copy"),
             prime("tmp-pvc-u", "v", "t/copy"),

@@ -170,6 +170,11 @@ pub const POPULATES: &str = "decant.dev/populates";
 pub const PRIME: &str = "decant.dev/prime";
 /// On a PVC that is filled before it is bound: name of the complete volume, with a seal.
 pub const POPULATED_VOLUME: &str = "decant.dev/populated-volume";
+/// On a PVC that a snapshot is cloned into: namespace and UID of the temporary PVC that is restored from the snapshot, with
+/// a seal.
+pub const RESTORED: &str = "decant.dev/restored";
+/// On a temporary PVC that is restored from a snapshot: `<namespace>/<name>` of the PVC that it is cloned into.
+pub const RESTORED_FOR: &str = "decant.dev/restored-for";
 /// On a volume that is handed over to another PVC: its reclaim policy before and after.
 pub const RECLAIM_POLICY: &str = "decant.dev/reclaim-policy";
 /// On a PVC that is filled before it is bound: what its clone does, in CDI's terms.

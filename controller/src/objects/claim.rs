@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::objects::annotations::{
     CLONE_SOURCE_FINALIZER, DATA_SOURCE_NAMESPACE, OWN_CLONE_FINALIZER, OWN_POPULATOR_FINALIZER, POPULATES,
-    POPULATOR_FINALIZER,
+    POPULATOR_FINALIZER, RESTORED_FOR,
 };
 use crate::objects::clone_source::{PopulatorKind, PopulatorRef};
 use crate::objects::key::Key;
@@ -215,6 +215,12 @@ impl Claim {
     pub fn populates(&self) -> Option<Key> {
         let annotation = self.metadata.annotation(POPULATES).filter(|_| self.populator().is_none());
         annotation?.parse().ok()
+    }
+
+    /// The claim that this one is cloned into, if it is restored from a snapshot for that, according to an annotation that
+    /// users can write.
+    pub fn restored_for(&self) -> Option<Key> {
+        self.metadata.annotation(RESTORED_FOR)?.parse().ok()
     }
 
     /// Whether it is bound to a volume.

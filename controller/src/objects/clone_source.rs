@@ -49,8 +49,8 @@ impl std::fmt::Display for PopulatorRef {
     }
 }
 
-/// The only kind of source that can be cloned.
 const CLAIM: &str = "PersistentVolumeClaim";
+const SNAPSHOT: &str = "VolumeSnapshot";
 
 /// What is read of a CloneSource.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -92,7 +92,7 @@ pub struct CloneSourceSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct CloneSourceObject {
-    /// `PersistentVolumeClaim`, which is the default.
+    /// `PersistentVolumeClaim`, which is the default, or `VolumeSnapshot`.
     pub kind: String,
     /// Its name.
     pub name: String,
@@ -126,7 +126,7 @@ pub struct VolumeCloneSourceSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VolumeCloneSourceObject {
-    /// Its API group; empty for PVCs.
+    /// Its API group; empty for PVCs, `snapshot.storage.k8s.io` for VolumeSnapshots.
     pub api_group: Option<String>,
     /// `PersistentVolumeClaim` or `VolumeSnapshot`.
     pub kind: String,
@@ -155,12 +155,13 @@ fn readable<T>(spec: Option<&Checked<T>>) -> Result<&T, Invalid> {
     }
 }
 
-fn claim(kind: &str, group: &str, key: Key) -> Result<Wanted, Invalid> {
+fn object(kind: &str, group: &str, key: Key) -> Result<Wanted, Invalid> {
     if key.name.is_empty() {
         return invalid("spec.source.name", "spec.source.name is missing");
     }
     match (group, kind) {
         ("", CLAIM | "") => Ok(Wanted::Claim(key)),
+        (group, SNAPSHOT) if group == Kind::VolumeSnapshot.group() => Ok(Wanted::Snapshot(key)),
         (_, other) => Ok(Wanted::NotOurs(other.to_owned())),
     }
 }
@@ -171,7 +172,9 @@ impl CloneSource {
         let spec = readable(self.spec.as_ref())?;
         let CloneSourceObject { kind, name, namespace } = &spec.source;
         let namespace = if namespace.is_empty() { &self.metadata.namespace } else { namespace };
-        let wanted = claim(kind, "", Key::new(namespace, name))?;
+        // The kind alone is unambiguous.
+        let group = if kind == SNAPSHOT { Kind::VolumeSnapshot.group() } else { "" };
+        let wanted = object(kind, group, Key::new(namespace, name))?;
         let mut settings = settings(spec.preallocation, spec.priority_class_name.as_ref());
         match spec.verify.as_deref() {
             None | Some("" | "digest") => {}
@@ -218,7 +221,7 @@ impl VolumeCloneSource {
         let spec = readable(self.spec.as_ref())?;
         let VolumeCloneSourceObject { api_group, kind, name } = &spec.source;
         let key = Key::new(&self.metadata.namespace, name);
-        let wanted = claim(kind, api_group.as_deref().unwrap_or_default(), key)?;
+        let wanted = object(kind, api_group.as_deref().unwrap_or_default(), key)?;
         let settings = settings(spec.preallocation, spec.priority_class_name.as_ref());
         Ok(PopulationRequest { wanted, settings })
     }
@@ -250,6 +253,9 @@ mod tests {
             json!({ "source": { "kind": "PersistentVolumeClaim", "name": "golden", "namespace": "m" } });
         let request = clone_source(&source).request().unwrap();
         assert_eq!(request.wanted, Wanted::Claim(Key::new("m", "golden")));
+        let source = json!({ "source": { "kind": "VolumeSnapshot", "name": "golden" } });
+        let request = clone_source(&source).request().unwrap();
+        assert_eq!(request.wanted, Wanted::Snapshot(Key::new("n", "golden")));
     }
 
     #[test]
@@ -309,6 +315,8 @@ mod tests {
         assert_eq!(claim, Wanted::Claim(Key::new("n", "golden")));
         let group = "snapshot.storage.k8s.io";
         let snapshot = request(json!({ "apiGroup": group, "kind": "VolumeSnapshot", "name": "s" }));
-        assert_eq!(snapshot, Wanted::NotOurs("VolumeSnapshot".to_owned()));
+        assert_eq!(snapshot, Wanted::Snapshot(Key::new("n", "s")));
+        let groupless = request(json!({ "kind": "VolumeSnapshot", "name": "s" }));
+        assert_eq!(groupless, Wanted::NotOurs("VolumeSnapshot".to_owned()));
     }
 }

@@ -147,6 +147,10 @@ fn data_volume() -> Value {
 
 fn data_source() -> Value {
     let any = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    let snapshot = named(
+        "A VolumeSnapshot.",
+        "The namespace of the VolumeSnapshot. Defaults to that of the DataSource.",
+    );
     let version = json!({
         "name": "v1beta1", "served": true, "storage": true,
         "schema": { "openAPIV3Schema": {
@@ -157,7 +161,7 @@ fn data_source() -> Value {
                 "spec": object("The source.", &json!({
                     "source": object("Exactly one kind of source.", &json!({
                         "pvc": named("A PVC.", "The namespace of the PVC. Defaults to that of the DataSource."),
-                        "snapshot": any,
+                        "snapshot": snapshot,
                         "dataSource": named(
                             "Another DataSource, which must not refer to a third one.",
                             "Must be the namespace of the DataSource.",
@@ -180,7 +184,7 @@ fn volume_clone_source() -> Value {
         "required": ["kind", "name"],
         "properties": {
             "apiGroup": text("The API group. Empty for PersistentVolumeClaims."),
-            "kind": text("The kind of the object. Decant clones a `PersistentVolumeClaim`."),
+            "kind": text("The kind of the object. Decant clones a `PersistentVolumeClaim` and a `VolumeSnapshot`."),
             "name": text("The name of the object."),
         },
     });
@@ -210,7 +214,11 @@ fn clone_source() -> Value {
         "description": "The object to clone.",
         "required": ["name"],
         "properties": {
-            "kind": one_of(&["PersistentVolumeClaim"], "PersistentVolumeClaim", "The kind of the object."),
+            "kind": one_of(
+                &["PersistentVolumeClaim", "VolumeSnapshot"],
+                "PersistentVolumeClaim",
+                "The kind of the object. A `VolumeSnapshot` is restored to a temporary PVC, which is cloned and deleted.",
+            ),
             "name": {
                 "type": "string", "minLength": 1, "maxLength": NAME_LIMIT, "description": "The name of the object.",
             },
@@ -326,8 +334,11 @@ fn spec() -> Value {
         "x-kubernetes-preserve-unknown-fields": true,
         "properties": {
             "source": object(
-                "Exactly one kind of source. Decant clones from `pvc`.",
-                &json!({ "pvc": named("The PVC to clone.", "The namespace of the PVC.") }),
+                "Exactly one kind of source. Decant clones from `pvc` and `snapshot`.",
+                &json!({
+                    "pvc": named("The PVC to clone.", "The namespace of the PVC."),
+                    "snapshot": named("The VolumeSnapshot to clone.", "The namespace of the VolumeSnapshot."),
+                }),
             ),
             "sourceRef": reference,
             "pvc": claim_spec("The spec of the target PVC, used unchanged."),
@@ -548,6 +559,7 @@ mod tests {
         for spec in [
             json!({ "source": { "name": "golden" } }),
             json!({ "source": { "kind": "PersistentVolumeClaim", "name": "golden", "namespace": "images" } }),
+            json!({ "source": { "kind": "VolumeSnapshot", "name": "golden" } }),
             json!({ "source": { "name": "g" }, "verify": "readback", "streams": 8, "transfer": "network",
                     "bandwidthLimit": "50MiB/s", "preallocation": true, "priorityClassName": "low",
                     "podLabels": { "team": "a" }, "podAnnotations": { "x": "y z" },
@@ -561,7 +573,7 @@ mod tests {
             json!({}),
             json!({ "source": {} }),
             json!({ "source": { "name": "" } }),
-            json!({ "source": { "name": "g", "kind": "VolumeSnapshot" } }),
+            json!({ "source": { "name": "g", "kind": "Secret" } }),
             json!({ "source": { "name": "g" }, "verify": "twice" }),
             json!({ "source": { "name": "g" }, "streams": 0 }),
             json!({ "source": { "name": "g" }, "streams": 9 }),

@@ -1,7 +1,6 @@
 //! A DataSource: a name for a volume that DataVolumes may refer to.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::objects::data_volume::{ClaimSource, DataVolumeCondition};
 use crate::objects::meta::Meta;
@@ -42,8 +41,8 @@ pub struct DataSourceSpec {
 pub struct DataSourceTarget {
     /// A claim.
     pub pvc: Option<ClaimSource>,
-    /// A snapshot; Decant does not clone it.
-    pub snapshot: Option<IgnoredAny>,
+    /// A VolumeSnapshot.
+    pub snapshot: Option<ClaimSource>,
     /// Another DataSource of the same namespace.
     pub data_source: Option<ClaimSource>,
 }

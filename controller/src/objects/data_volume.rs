@@ -51,12 +51,14 @@ pub struct DataVolumeSpec {
     pub service_account_name: String,
 }
 
-/// Where the data comes from. Each key of the object is a kind of source, `pvc` among them; there should be exactly
+/// Where the data comes from. Each key of the object is a kind of source, `pvc` and `snapshot` among them; there should be exactly
 /// one. A key with the value null counts as missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Source {
     /// A claim.
     pub pvc: Option<Checked<ClaimSource>>,
+    /// A VolumeSnapshot.
+    pub snapshot: Option<Checked<ClaimSource>>,
     /// The kinds of other sources; at most two are kept, because a second source is already an error.
     pub others: Vec<String>,
 }
@@ -86,6 +88,8 @@ impl<'de> Visitor<'de> for SourceVisitor {
         while let Some(kind) = entries.next_key::<String>()? {
             if kind == "pvc" {
                 source.pvc = entries.next_value()?;
+            } else if kind == "snapshot" {
+                source.snapshot = entries.next_value()?;
             } else if entries.next_value::<Option<IgnoredAny>>()?.is_some() && source.others.len() < OTHERS {
                 source.others.push(kind.chars().take(KIND_CHARS).collect());
             }
@@ -94,7 +98,7 @@ impl<'de> Visitor<'de> for SourceVisitor {
     }
 }
 
-/// A claim, by name.
+/// A claim or a VolumeSnapshot, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ClaimSource {

@@ -22,6 +22,10 @@ pub enum Kind {
     Cdi,
     PersistentVolume,
     CsiDriver,
+    /// Where CSI snapshots are installed.
+    VolumeSnapshot,
+    /// Where CSI snapshots are installed.
+    VolumeSnapshotContent,
     Lease,
     SubjectAccessReview,
     /// Consent of a namespace to references from other namespaces, where its definition is installed.
@@ -44,15 +48,13 @@ pub enum Kind {
     Endpoints,
     /// Only for `kubectl decant doctor`.
     SelfSubjectAccessReview,
-    /// Only for `kubectl decant rescue`, where its definition is installed.
-    VolumeSnapshot,
     /// Only for `kubectl decant rescue`: KubeVirt's.
     VirtualMachine,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 29] = [
+    pub const ALL: [Kind; 30] = [
         Kind::DataVolume,
         Kind::DataSource,
         Kind::CloneSource,
@@ -68,6 +70,8 @@ impl Kind {
         Kind::Cdi,
         Kind::PersistentVolume,
         Kind::CsiDriver,
+        Kind::VolumeSnapshot,
+        Kind::VolumeSnapshotContent,
         Kind::Lease,
         Kind::SubjectAccessReview,
         Kind::ReferenceGrant,
@@ -80,7 +84,6 @@ impl Kind {
         Kind::Deployment,
         Kind::Endpoints,
         Kind::SelfSubjectAccessReview,
-        Kind::VolumeSnapshot,
         Kind::VirtualMachine,
     ];
 
@@ -97,11 +100,11 @@ impl Kind {
             Kind::ReferenceGrant | Kind::ReferenceGrantV1 => "gateway.networking.k8s.io",
             Kind::VolumePopulator => "populator.storage.k8s.io",
             Kind::StorageClass | Kind::CsiDriver => "storage.k8s.io",
+            Kind::VolumeSnapshot | Kind::VolumeSnapshotContent => "snapshot.storage.k8s.io",
             Kind::Lease => "coordination.k8s.io",
             Kind::SubjectAccessReview | Kind::SelfSubjectAccessReview => "authorization.k8s.io",
             Kind::CustomResourceDefinition => "apiextensions.k8s.io",
             Kind::Deployment => "apps",
-            Kind::VolumeSnapshot => "snapshot.storage.k8s.io",
             Kind::VirtualMachine => "kubevirt.io",
             Kind::MutatingWebhookConfiguration | Kind::ValidatingWebhookConfiguration => {
                 "admissionregistration.k8s.io"
@@ -161,6 +164,8 @@ impl Kind {
             Kind::Cdi => "CDI",
             Kind::PersistentVolume => "PersistentVolume",
             Kind::CsiDriver => "CSIDriver",
+            Kind::VolumeSnapshot => "VolumeSnapshot",
+            Kind::VolumeSnapshotContent => "VolumeSnapshotContent",
             Kind::Lease => "Lease",
             Kind::SubjectAccessReview => "SubjectAccessReview",
             Kind::MutatingWebhookConfiguration => "MutatingWebhookConfiguration",
@@ -170,7 +175,6 @@ impl Kind {
             Kind::Deployment => "Deployment",
             Kind::Endpoints => "Endpoints",
             Kind::SelfSubjectAccessReview => "SelfSubjectAccessReview",
-            Kind::VolumeSnapshot => "VolumeSnapshot",
             Kind::VirtualMachine => "VirtualMachine",
         }
     }
@@ -195,6 +199,8 @@ impl Kind {
             Kind::Cdi => "cdis",
             Kind::PersistentVolume => "persistentvolumes",
             Kind::CsiDriver => "csidrivers",
+            Kind::VolumeSnapshot => "volumesnapshots",
+            Kind::VolumeSnapshotContent => "volumesnapshotcontents",
             Kind::Lease => "leases",
             Kind::SubjectAccessReview => "subjectaccessreviews",
             Kind::MutatingWebhookConfiguration => "mutatingwebhookconfigurations",
@@ -204,7 +210,6 @@ impl Kind {
             Kind::Deployment => "deployments",
             Kind::Endpoints => "endpoints",
             Kind::SelfSubjectAccessReview => "selfsubjectaccessreviews",
-            Kind::VolumeSnapshot => "volumesnapshots",
             Kind::VirtualMachine => "virtualmachines",
         }
     }

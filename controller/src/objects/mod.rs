@@ -28,6 +28,7 @@ pub mod pod_settings;
 pub mod reason;
 pub mod reference_grant;
 mod secret;
+pub mod snapshot;
 pub mod storage_class;
 pub mod storage_profile;
 pub mod volume;
@@ -49,6 +50,7 @@ pub use phase::{ClaimPhase, ConditionStatus, ConditionType, DataVolumePhase, Pod
 pub use pod::Pod;
 pub use reason::Reason;
 pub use secret::Secret;
+pub use snapshot::{ClonedKind, ClonedObject, VolumeSnapshot};
 pub use storage_class::StorageClass;
 pub use storage_profile::StorageProfile;
 pub use volume::Volume;

@@ -96,6 +96,19 @@ pub fn may_be_prime(name: &str) -> bool {
     [PRIME, CDI_PRIME].iter().any(|prefix| name.starts_with(prefix))
 }
 
+/// The beginning of the name of a temporary PVC that is restored from a snapshot.
+const RESTORED: &str = "decant-restored-";
+
+/// The temporary PVC that is restored from a snapshot, as the source of the clone into the PVC with `uid`.
+pub fn restored(uid: &Uid) -> String {
+    format!("{RESTORED}{uid}")
+}
+
+/// Whether a PVC of this name may be restored from a snapshot for a clone.
+pub fn may_be_restored(name: &str) -> bool {
+    name.starts_with(RESTORED)
+}
+
 /// The VolumeCloneSource of the DataVolume with `uid`.
 pub fn volume_clone_source(uid: &Uid) -> String {
     format!("volume-clone-source-{uid}")

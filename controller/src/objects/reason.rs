@@ -39,6 +39,14 @@ pub enum Reason {
     PrimeReplaced,
     /// The complete volume is gone before the claim was bound to it.
     VolumeGone,
+    /// The snapshot cannot be restored yet.
+    SnapshotNotReady,
+    /// The snapshot cannot be restored in this cluster.
+    CannotRestore,
+    /// A claim with the name of the temporary PVC of a snapshot belongs to another owner.
+    RestoredInTheWay,
+    /// The temporary PVC of a snapshot is useless and is replaced.
+    RestoredReplaced,
     /// The volume is handed over to the claim.
     RebindInProgress,
     /// The prime claim cannot be created.
@@ -132,6 +140,10 @@ impl Reason {
             Reason::PrimeInTheWay => "PrimeInTheWay",
             Reason::PrimeReplaced => "PrimeReplaced",
             Reason::VolumeGone => "VolumeGone",
+            Reason::SnapshotNotReady => "SnapshotNotReady",
+            Reason::CannotRestore => "CannotRestore",
+            Reason::RestoredInTheWay => "RestoredInTheWay",
+            Reason::RestoredReplaced => "RestoredReplaced",
             Reason::RebindInProgress => "RebindInProgress",
             Reason::ErrCreatingPrime => "ErrCreatingPrime",
             Reason::ErrDeletingPrime => "ErrDeletingPrime",

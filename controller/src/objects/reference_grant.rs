@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::objects::{Checked, Key, Kind, Meta};
+use crate::objects::{Checked, ClonedKind, Key, Kind, Meta};
 
 /// What is read of a ReferenceGrant.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -47,9 +47,9 @@ pub struct GrantTo {
 }
 
 impl ReferenceGrant {
-    /// Whether the CloneSources of `namespace` may refer to the claim `source`. A grant counts only for claims of its own
-    /// namespace, and not while it is being deleted.
-    pub fn allows_clone(&self, source: &Key, namespace: &str) -> bool {
+    /// Whether the CloneSources of `namespace` may refer to `source`, which is of `kind`. A grant counts only for objects
+    /// of its own namespace, and not while it is being deleted.
+    pub fn allows_clone(&self, source: &Key, kind: ClonedKind, namespace: &str) -> bool {
         if self.metadata.namespace != source.namespace || self.metadata.is_deleting() || namespace.is_empty()
         {
             return false;
@@ -61,8 +61,8 @@ impl ReferenceGrant {
                 && from.namespace == namespace
         };
         let is_to = |to: &GrantTo| {
-            to.group == Kind::PersistentVolumeClaim.group()
-                && to.kind == Kind::PersistentVolumeClaim.name()
+            to.group == kind.kind().group()
+                && to.kind == kind.kind().name()
                 && to.name.as_ref().is_none_or(|name| *name == source.name)
         };
         spec.from.iter().any(is_from) && spec.to.iter().any(is_to)
@@ -89,9 +89,13 @@ mod tests {
 
     /// Whether the grant allows CloneSources of `team` to clone `images/golden`.
     fn allows(object: &Value) -> bool {
+        allows_kind(object, ClonedKind::Claim)
+    }
+
+    fn allows_kind(object: &Value, kind: ClonedKind) -> bool {
         let grant: ReferenceGrant =
             objects::decode(objects::Object::from(object.clone())).unwrap_or_default();
-        grant.allows_clone(&Key::new("images", "golden"), "team")
+        grant.allows_clone(&Key::new("images", "golden"), kind, "team")
     }
 
     #[test]
@@ -99,6 +103,16 @@ mod tests {
         assert!(allows(&grant(&json!([from("team")]), &json!([claims()]))));
         let one = json!({ "group": "", "kind": "PersistentVolumeClaim", "name": "golden" });
         assert!(allows(&grant(&json!([from("team")]), &json!([one]))));
+    }
+
+    #[test]
+    fn a_grant_of_snapshots_allows_no_claims_and_the_other_way_round() {
+        let snapshots = json!({ "group": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot" });
+        let of_snapshots = grant(&json!([from("team")]), &json!([snapshots]));
+        assert!(allows_kind(&of_snapshots, ClonedKind::Snapshot));
+        assert!(!allows_kind(&of_snapshots, ClonedKind::Claim));
+        let of_claims = grant(&json!([from("team")]), &json!([claims()]));
+        assert!(!allows_kind(&of_claims, ClonedKind::Snapshot));
     }
 
     #[test]

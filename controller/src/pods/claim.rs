@@ -9,7 +9,7 @@ use crate::objects::annotations::{
     STORAGE_MIGRATION, USE_POPULATOR, VOLUME_LIST,
 };
 use crate::objects::claim::VolumeMode;
-use crate::objects::{Claim, ClaimTemplate, DataVolume, Key, Kind, Volume, names};
+use crate::objects::{Claim, ClaimTemplate, ClonedObject, DataVolume, Key, Kind, Volume, names};
 use crate::pods::class_defaults::ClassDefaults;
 use crate::pods::image_size;
 use crate::pods::inherited;
@@ -118,7 +118,7 @@ fn overhead(spec: &ClaimTemplate, policy: &Policy) -> decant_shared::protocol::u
 }
 
 /// The claim of `dv` into which `source` is cloned.
-pub fn new_claim(dv: &DataVolume, source: &Key, spec: &ClaimTemplate, policy: &Policy) -> Value {
+pub fn new_claim(dv: &DataVolume, source: &ClonedObject, spec: &ClaimTemplate, policy: &Policy) -> Value {
     claim(dv, spec, policy, [(CLONE_REQUEST, source.to_string()), (CLONE_TYPE, COPY.to_owned())])
 }
 

@@ -62,8 +62,8 @@ impl MadePods {
         self.lock().get(clone).is_some_and(|pods| pods.uids.contains(pod))
     }
 
-    /// The prime claims that this process recently created for the claim `target`.
-    pub fn primes_of(&self, target: &Key) -> Vec<Uid> {
+    /// The temporary claims that this process recently created for the claim `target`.
+    pub fn claims_of(&self, target: &Key) -> Vec<Uid> {
         self.lock().get(target).map(|made| made.uids.clone()).unwrap_or_default()
     }
 

@@ -74,6 +74,12 @@ pub enum Action {
     RecordPrime,
     /// Delete the prime.
     DeletePrime,
+    /// Restore the snapshot to a temporary PVC, and record that on the target claim.
+    MakeRestored,
+    /// Record the temporary PVC on the target claim.
+    RecordRestored,
+    /// Delete the temporary PVC.
+    DeleteRestored,
     /// Record on the target claim the outcome of the clone into the prime, and the prime's volume.
     RecordPopulation(CloneOutcome),
     /// Remove from the target claim the records of a volume that is gone.
@@ -125,6 +131,10 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
             actions.push(Action::MakePrime);
         }
         Step::RecordPrime => actions.push(Action::RecordPrime),
+        // The claim is held first, so that a deletion removes what follows.
+        Step::MakeRestored => actions.extend([Action::Hold(true), Action::MakeRestored]),
+        Step::RecordRestored => actions.push(Action::RecordRestored),
+        Step::ReplaceRestored(_) => actions.push(Action::DeleteRestored),
         Step::ReplacePrime(fault) => {
             if *fault == PrimeFault::NodeRefused {
                 actions.push(Action::ForgetNode);
@@ -300,6 +310,9 @@ fn clean_up_population(seen: &Observed, actions: &mut Vec<Action>) {
 
 fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
     delete_pods(seen, actions);
+    if seen.left_restored().is_some() {
+        actions.push(Action::DeleteRestored);
+    }
     clean_up_population(seen, actions);
     // The finalizer is removed only once the API server has accepted the deletion of the source pod, because it ensures
     // that the pod is not forgotten. The claim does not wait until the pod is gone.

@@ -81,7 +81,7 @@ pub fn status(source: &DataSource, stores: &Stores) -> Option<DataSourceStatus> 
     }
     match wanted {
         Ok(Wanted::Claim(claim)) => Some(of_claim(&claim, source, stores)),
-        Ok(Wanted::NotOurs(_)) => None,
+        Ok(Wanted::Snapshot(_) | Wanted::NotOurs(_)) => None,
         // This includes longer circles.
         Ok(Wanted::DataSource(_)) => Some(not_ready(
             "MaxReferenceDepthReached",

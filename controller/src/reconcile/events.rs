@@ -59,7 +59,12 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
     {
         let is_refusal = matches!(
             step,
-            Step::Taken | Step::Invalid(_) | Step::Denied(_) | Step::NotOurs(_) | Step::VolumeInTheWay(_)
+            Step::Taken
+                | Step::Invalid(_)
+                | Step::Denied(_)
+                | Step::NotOurs(_)
+                | Step::VolumeInTheWay(_)
+                | Step::CannotRestore(_)
         ) || seen.claim_error().is_some();
         let event = Event {
             kind: if is_refusal { "Warning" } else { "Normal" },

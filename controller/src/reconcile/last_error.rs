@@ -60,9 +60,9 @@ pub enum FailedAction {
     },
     /// Deleting these pods.
     DeletePods(Vec<Key>),
-    /// Creating the prime claim.
+    /// Creating the prime claim, or the one that is restored from a snapshot.
     MakePrime,
-    /// Deleting the prime claim.
+    /// Deleting one of them.
     DeletePrime,
     /// Creating or deleting the VolumeCloneSource of a DataVolume.
     ChangeCloneSource,

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use crate::objects::annotations::{CLONE_OF, CLONE_REQUEST, CREATED_FOR, POPULATED_FOR, TARGET_CONTAINER};
+use crate::objects::claim::VolumeMode;
 use crate::objects::clone_request::Invalid;
-use crate::objects::{Claim, DataVolume, Key, Pod, StorageClass, Uid, Volume, VolumeCloneSource};
+use crate::objects::{
+    Claim, ClonedObject, DataVolume, Key, Meta, Pod, StorageClass, Uid, Volume, VolumeCloneSource,
+};
 use crate::pods::class_defaults::ClassDefaults;
 use crate::pods::role::Role;
 use crate::pods::termination::{TargetMessage, target_message};
@@ -29,8 +32,13 @@ pub struct Observed {
     pub authority: String,
     /// Where the data comes from.
     pub origin: Origin,
-    /// The source claim.
+    /// The source claim. Of a snapshot it is the temporary PVC that is restored from it or, before that exists, a PVC
+    /// with the properties of the snapshot.
     pub source: Option<Arc<Claim>>,
+    /// The snapshot that is cloned, if the source is one.
+    pub snapshot: Option<ObservedSnapshot>,
+    /// The temporary PVC that is restored from a snapshot for the clone into the target claim.
+    pub restored: Restored,
     /// Whether another DataVolume or clone is still filling the source.
     pub source_is_filling: bool,
     /// Pods that may write to the source, except pods of this clone.
@@ -71,6 +79,75 @@ pub struct Observed {
     pub population: Option<Population>,
     /// The claim that gets the volume of the target claim, if the target claim is a prime.
     pub populates: Option<PopulatedClaim>,
+}
+
+/// A snapshot, as observed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ObservedSnapshot {
+    /// Its metadata; `None` if it does not exist.
+    pub metadata: Option<Meta>,
+    /// Whether it can be restored, and how.
+    pub restore: Restore,
+    /// What prevents the temporary PVC from getting a volume.
+    pub error: Option<ProvisioningError>,
+}
+
+/// Whether a snapshot can be restored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Restore {
+    /// Not determined, because it does not matter now.
+    #[default]
+    Unseen,
+    /// Not yet; the text says why.
+    NotReady(String),
+    /// Not in this cluster; the text describes what is missing and what to do.
+    Impossible(String),
+    /// It can be restored like this.
+    Ready(RestorePlan),
+}
+
+/// How a snapshot is restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestorePlan {
+    /// The storage class.
+    pub class: String,
+    /// The size, as a quantity; `None` for the size of the target.
+    pub size: Option<String>,
+    /// The mode of the volume that the snapshot was taken of; `None` for that of the target.
+    pub mode: Option<VolumeMode>,
+    /// The access modes.
+    pub access_modes: Vec<String>,
+}
+
+/// The claim with the name of the temporary PVC that is restored from a snapshot.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Restored {
+    /// There is none.
+    #[default]
+    Missing,
+    /// This controller created it.
+    Ours {
+        /// The PVC.
+        claim: Arc<Claim>,
+        /// Whether the target records it.
+        is_recorded: bool,
+        /// Whether it gets its volume once a pod uses it.
+        waits_for_consumer: bool,
+    },
+    /// This controller has no record of creating it.
+    Foreign(Arc<Claim>),
+}
+
+impl Restored {
+    /// The PVC that is removed with its target: one that this controller created, or may have created.
+    pub fn removable(&self, target: &Claim) -> Option<&Claim> {
+        let claim = match self {
+            Restored::Ours { claim, .. } => claim,
+            Restored::Foreign(claim) if claim.restored_for() == Some(target.metadata.key()) => claim,
+            Restored::Foreign(_) | Restored::Missing => return None,
+        };
+        (!claim.metadata.is_deleting()).then_some(claim.as_ref())
+    }
 }
 
 /// How a DataVolume's claim is filled.
@@ -181,6 +258,8 @@ pub enum Origin {
     None,
     /// This claim.
     Claim(Key),
+    /// This VolumeSnapshot.
+    Snapshot(Key),
     /// A DataSource that does not exist, or does not point to a claim yet.
     Unresolved(String),
     /// A DataSource of another namespace that does not lead to a claim. The reason stays secret: the user gets the same
@@ -215,12 +294,26 @@ impl Observed {
         self.population.as_ref().is_some_and(|population| population.prime != Prime::Missing)
     }
 
-    /// The source claim's key, where there is one.
+    /// The key of the source claim or snapshot, where there is one.
     pub fn source_key(&self) -> Option<&Key> {
         match &self.origin {
-            Origin::Claim(key) => Some(key),
+            Origin::Claim(key) | Origin::Snapshot(key) => Some(key),
             _ => None,
         }
+    }
+
+    /// The source claim or snapshot, where there is one.
+    pub fn cloned(&self) -> Option<ClonedObject> {
+        match &self.origin {
+            Origin::Claim(key) => Some(ClonedObject::claim(key.clone())),
+            Origin::Snapshot(key) => Some(ClonedObject::snapshot(key.clone())),
+            _ => None,
+        }
+    }
+
+    /// The temporary PVC that is left of a snapshot's clone, and is not being deleted.
+    pub fn left_restored(&self) -> Option<&Claim> {
+        self.restored.removable(self.target.as_deref()?)
     }
 
     /// The outcome of the clone: the recorded outcome, or the one that the target pod reports. Annotations that users

@@ -147,6 +147,31 @@ pub enum Step {
     RestorePolicy,
     /// The complete volume is gone before the claim was bound to it: the clone starts over.
     VolumeGone,
+    /// The snapshot cannot be restored in this cluster; the text describes what is missing.
+    CannotRestore(String),
+    /// The snapshot cannot be restored yet.
+    SnapshotNotReady(String),
+    /// The temporary PVC has to be restored from the snapshot.
+    MakeRestored,
+    /// The temporary PVC has to be recorded on the claim.
+    RecordRestored,
+    /// The temporary PVC has no volume yet.
+    Restoring,
+    /// The temporary PVC is useless and is replaced.
+    ReplaceRestored(RestoreFault),
+    /// The temporary PVC is being deleted, and exists as long as a pod uses it.
+    RestoredLeaving,
+    /// A claim with the name of the temporary PVC belongs to another owner.
+    RestoredInTheWay(String),
+}
+
+/// Why the temporary PVC that is restored from a snapshot is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestoreFault {
+    /// This controller has no record of creating it.
+    Unproven,
+    /// It lost its volume.
+    Lost,
 }
 
 /// Why a prime is replaced.
@@ -184,6 +209,9 @@ impl Step {
                 | Step::Pause(_)
                 | Step::PodLeaving(_)
                 | Step::Abandon(_)
+                | Step::MakeRestored
+                | Step::RecordRestored
+                | Step::Restoring
         )
     }
 }

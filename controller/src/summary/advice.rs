@@ -24,10 +24,10 @@ const fn blocks(reason: &'static str, means: &'static str, helps: &'static str) 
 }
 
 /// All reasons with advice.
-pub const ADVICE: [Advice; 48] = [
+pub const ADVICE: [Advice; 52] = [
     helps(
         "CloneWithoutSource",
-        "the source PVC or DataSource does not exist",
+        "the source PVC, VolumeSnapshot or DataSource does not exist",
         "create the source; the clone then continues automatically",
     ),
     blocks(
@@ -124,6 +124,26 @@ pub const ADVICE: [Advice; 48] = [
         "nothing: the controller creates it again, and the clone starts over",
     ),
     helps(
+        "SnapshotNotReady",
+        "the source snapshot is not ready to use, or is being deleted",
+        "wait until the snapshot is ready; if the message has an error, correct its cause or take another snapshot",
+    ),
+    blocks(
+        "CannotRestore",
+        "the cluster serves no VolumeSnapshots, or no StorageClass has the driver that took the snapshot",
+        "install the CRDs and the controller of CSI snapshots, or create a StorageClass of the driver that the message names",
+    ),
+    blocks(
+        "RestoredInTheWay",
+        "another owner has a PVC with the name of the temporary PVC that the clone restores from its snapshot",
+        "delete the PVC that the message names",
+    ),
+    helps(
+        "RestoredReplaced",
+        "the temporary PVC that was restored from the snapshot is of no use, for the reason in the message",
+        "nothing: the controller restores it again",
+    ),
+    helps(
         "VolumeGone",
         "the complete volume was deleted, or taken by another PVC, before the target was bound to it",
         "nothing: the clone starts over; find out who deleted the volume",
@@ -180,8 +200,8 @@ pub const ADVICE: [Advice; 48] = [
     ),
     blocks(
         "SourceNotSupported",
-        "the source is not a PVC, or the DataSource does not lead to one",
-        "clone from a PVC; Decant does not support other sources",
+        "the source is not a PVC or VolumeSnapshot, or the DataSource does not lead to one",
+        "clone from a PVC or a VolumeSnapshot; Decant does not support other sources",
     ),
     helps(
         "ControllerFault",

@@ -6,7 +6,9 @@ use serde::Serialize;
 use crate::objects::annotations::{DIGEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE};
 use crate::objects::clone_request::{Wanted, wanted};
 use crate::objects::data_volume::higher_percent;
-use crate::objects::{ConditionStatus, ConditionType, DataVolume, DataVolumePhase, Key, Kind, Reason};
+use crate::objects::{
+    ClonedObject, ConditionStatus, ConditionType, DataVolume, DataVolumePhase, Key, Kind, Reason,
+};
 use crate::progress::clone_progress::{Progress, amounts, target_activity};
 use crate::progress::page::phase_named;
 use crate::reconcile::last_error;
@@ -91,6 +93,7 @@ impl CloneSummary {
         let source = match wanted(dv) {
             Ok(Wanted::NotOurs(_)) => return None,
             Ok(Wanted::Claim(key) | Wanted::DataSource(key)) => key.to_string(),
+            Ok(Wanted::Snapshot(key)) => ClonedObject::snapshot(key).to_string(),
             Err(_) => String::new(),
         };
         let state = CloneState::of(dv);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::objects::{Key, Uid};
+use crate::objects::{ClonedKind, Key, Uid};
 use crate::token::asker::Asker;
 use crate::token::grant::{Grant, Granted, TokenRefusal};
 
@@ -69,8 +69,18 @@ pub(super) struct Validity {
 }
 
 impl Resource {
-    fn claims() -> Self {
-        Self { group: String::new(), version: "v1".to_owned(), resource: "persistentvolumeclaims".to_owned() }
+    fn of(kind: ClonedKind) -> Self {
+        let kind = kind.kind();
+        Self {
+            group: kind.group().to_owned(),
+            version: kind.version().to_owned(),
+            resource: kind.plural().to_owned(),
+        }
+    }
+
+    /// The kind that it names, if that can be cloned.
+    fn kind(&self) -> Option<ClonedKind> {
+        [ClonedKind::Claim, ClonedKind::Snapshot].into_iter().find(|kind| *self == Self::of(*kind))
     }
 }
 
@@ -95,7 +105,7 @@ impl Claims {
             operation: OPERATION.to_owned(),
             name: grant.source.name.clone(),
             namespace: grant.source.namespace.clone(),
-            resource: Resource::claims(),
+            resource: Resource::of(grant.source_kind),
             params: Params {
                 target_namespace: grant.target.namespace.clone(),
                 target_name: grant.target.name.clone(),
@@ -124,7 +134,7 @@ impl Claims {
     }
 
     /// What the claims grant for a clone of `source` to `target`: as a long token for the target `uid`, or, without
-    /// `uid`, as a short token. The caller compares the UID of the source.
+    /// `uid`, as a short token. The caller compares kind and UID of the source.
     pub(super) fn check(
         self,
         source: &Key,
@@ -133,10 +143,11 @@ impl Claims {
         now: OffsetDateTime,
     ) -> Result<Granted, TokenRefusal> {
         let issuer = if uid.is_some() { ISSUER_LONG } else { ISSUER_SHORT };
-        let is_for_clones = self.operation == OPERATION && self.resource == Resource::claims();
+        let is_for_clones = self.operation == OPERATION;
         if self.iss != issuer || !is_for_clones || self.params.uid.is_some() != uid.is_some() {
             return Err(TokenRefusal::OtherKind);
         }
+        let Some(source_kind) = self.resource.kind() else { return Err(TokenRefusal::OtherKind) };
         let Some(asker) = self.asker else { return Err(TokenRefusal::WithoutAsker) };
         if now.unix_timestamp() > self.exp.saturating_add(LEEWAY.whole_seconds()) {
             return Err(TokenRefusal::Expired);
@@ -156,6 +167,7 @@ impl Claims {
         let written = OffsetDateTime::from_unix_timestamp(self.iat).map_err(|_| TokenRefusal::Malformed)?;
         Ok(Granted {
             asker,
+            source_kind,
             source_uid: self.params.source_uid,
             written,
             caller_is_proven: self.caller_is_proven,

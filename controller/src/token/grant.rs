@@ -4,7 +4,7 @@ use std::fmt;
 
 use time::OffsetDateTime;
 
-use crate::objects::{Key, Uid};
+use crate::objects::{ClonedKind, Key, Uid};
 use crate::token::asker::Asker;
 
 /// Why a token is not a permission.
@@ -35,6 +35,8 @@ pub enum TokenRefusal {
 pub struct Grant<'g> {
     /// The source.
     pub source: &'g Key,
+    /// Its kind.
+    pub source_kind: ClonedKind,
     /// The UID of the source; `None` if it does not exist yet.
     pub source_uid: Option<&'g Uid>,
     /// The target.
@@ -48,12 +50,21 @@ pub struct Grant<'g> {
 pub struct Granted {
     /// The user.
     pub asker: Asker,
+    /// The kind of the source. The caller compares it, as it compares the UID.
+    pub source_kind: ClonedKind,
     /// The UID of the source, if it existed when the token was written.
     pub source_uid: Option<Uid>,
     /// When the token was written; of a long token, a day before that.
     pub written: OffsetDateTime,
     /// Whether the API server had authenticated itself to the webhook that wrote a short token.
     pub caller_is_proven: bool,
+}
+
+impl Granted {
+    /// Itself, if it is for a source of this kind.
+    pub fn for_kind(self, kind: ClonedKind) -> Result<Self, TokenRefusal> {
+        if self.source_kind == kind { Ok(self) } else { Err(TokenRefusal::OtherSource) }
+    }
 }
 
 impl fmt::Display for TokenRefusal {

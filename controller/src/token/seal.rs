@@ -22,6 +22,8 @@ pub enum Purpose {
     MadePods,
     /// A prime PVC was created for a claim (`reconcile/population/record.rs`).
     Prime,
+    /// A PVC was restored from a snapshot for a claim (`reconcile/population/record.rs`).
+    Restored,
     /// A volume was filled for a claim (`reconcile/population/record.rs`).
     PopulatedVolume,
 }
@@ -44,6 +46,7 @@ fn sealed(purpose: Purpose, fields: &[&str]) -> Vec<u8> {
         Purpose::CloneOutcome => "outcome",
         Purpose::MadePods => "made",
         Purpose::Prime => "prime",
+        Purpose::Restored => "restored",
         Purpose::PopulatedVolume => "volume",
     };
     let mut bytes = DOMAIN.to_vec();

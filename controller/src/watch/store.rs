@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 
-use crate::objects::annotations::CLONE_REQUEST;
+use crate::objects::annotations::{CLONE_REQUEST, RESTORED};
 use crate::objects::clone_request::{Wanted, wanted};
 use crate::objects::{
     Claim, CloneSource, DataSource, DataVolume, Key, Kind, Meta, Object, Pod, PopulatorKind, PopulatorRef,
-    VolumeCloneSource, decode, names,
+    Uid, VolumeCloneSource, decode, names,
 };
 use crate::pods::identity::PodIdentity;
 use crate::token::key::TokenKey;
@@ -33,7 +33,8 @@ pub enum IndexKey {
     Of(Key),
     /// This object fills it before it is bound.
     FilledBy(PopulatorRef),
-    /// It is a claim of this name, which only primes have, or its prime has this name. Names cannot be changed.
+    /// It is a claim of this name, which only primes have, or its prime has this name. Names cannot be changed. The same
+    /// for the PVCs that are restored from snapshots.
     Prime(String),
 }
 
@@ -215,6 +216,13 @@ impl Stores {
         keys.iter().filter(|key| key.name == name).filter_map(|key| self.claims.get(key)).collect()
     }
 
+    /// The claims with the name of the PVC that is restored from a snapshot for the claim with `uid`, in any namespace.
+    pub fn restored_for(&self, uid: &Uid) -> Vec<Arc<Claim>> {
+        let name = names::restored(uid);
+        let keys = self.claims.pointing_to(&IndexKey::Prime(name.clone()));
+        keys.iter().filter(|key| key.name == name).filter_map(|key| self.claims.get(key)).collect()
+    }
+
     /// The claim whose prime has the name of `prime`.
     pub fn target_of(&self, prime: &Claim) -> Option<Arc<Claim>> {
         let name = &prime.metadata.name;
@@ -282,7 +290,8 @@ impl StoreObject for DataVolume {
         match wanted(self) {
             Ok(Wanted::Claim(key)) => vec![IndexKey::From(key)],
             Ok(Wanted::DataSource(key)) => vec![IndexKey::Through(key)],
-            Ok(Wanted::NotOurs(_)) | Err(_) => Vec::new(),
+            // No watch reports snapshots.
+            Ok(Wanted::Snapshot(_) | Wanted::NotOurs(_)) | Err(_) => Vec::new(),
         }
     }
 }
@@ -301,10 +310,13 @@ impl StoreObject for Claim {
             ];
         }
         let name = &self.metadata.name;
-        let prime = names::may_be_prime(name).then(|| IndexKey::Prime(name.clone()));
+        let is_temporary = names::may_be_prime(name) || names::may_be_restored(name);
+        let prime = is_temporary.then(|| IndexKey::Prime(name.clone()));
+        let is_recorded = self.metadata.annotation(RESTORED).is_some();
+        let restored = is_recorded.then(|| IndexKey::Prime(names::restored(&self.metadata.uid)));
         let source = self.metadata.annotation(CLONE_REQUEST).filter(|_| self.populates().is_none());
         let source = source.and_then(|text| text.parse().ok()).map(IndexKey::From);
-        prime.into_iter().chain(source).collect()
+        prime.into_iter().chain(restored).chain(source).collect()
     }
 }
 
@@ -331,7 +343,7 @@ impl StoreObject for VolumeCloneSource {
 fn source_of(wanted: Option<Wanted>) -> Vec<IndexKey> {
     match wanted {
         Some(Wanted::Claim(key)) => vec![IndexKey::From(key)],
-        Some(Wanted::DataSource(_) | Wanted::NotOurs(_)) | None => Vec::new(),
+        Some(Wanted::Snapshot(_) | Wanted::DataSource(_) | Wanted::NotOurs(_)) | None => Vec::new(),
     }
 }
 

@@ -216,7 +216,7 @@ fn needed(key: &Key, stores: &Stores) -> Vec<(Kind, Key)> {
                 needed.push((Kind::PersistentVolumeClaim, source.clone()));
                 needed.push((Kind::DataVolume, source));
             }
-            Some(Wanted::NotOurs(_)) | None => break,
+            Some(Wanted::Snapshot(_) | Wanted::NotOurs(_)) | None => break,
         }
     }
     needed

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use crate::api::cluster::ApiError;
 use crate::objects::annotations::{CHECK_STATIC, EXTENDED_TOKEN, PRE_POPULATED, TOKEN};
 use crate::objects::clone_request::wanted;
-use crate::objects::{DataVolume, Key, Uid};
+use crate::objects::{ClonedObject, DataVolume, Key, Uid};
 use crate::reconcile::permission::check::{Ask, Finding, Permission, TargetKind, check};
 use crate::reconcile::permission::rights;
 use crate::token::grant::Grant;
@@ -62,8 +62,13 @@ impl Gate {
                 };
                 let target = Key::new(&request.namespace, name);
                 let source_uid = self.visible_uid(&source, caller).map_err(unknown)?;
-                let grant =
-                    Grant { source: &source, source_uid: source_uid.as_ref(), target: &target, asker: user };
+                let grant = Grant {
+                    source: &source.key,
+                    source_kind: source.kind,
+                    source_uid: source_uid.as_ref(),
+                    target: &target,
+                    asker: user,
+                };
                 edit.annotation(TOKEN, Some(&self.keys.short(&grant, caller.is_proven(), now)));
             }
             // Its claim already exists; nothing is cloned without a token.
@@ -79,7 +84,7 @@ impl Gate {
     /// The UID of the source for a token that `caller` can read. An unknown caller may have forged the user, so the
     /// token must not reveal whether the claim exists; the controller adds the UID after it has checked the right
     /// again.
-    fn visible_uid(&self, source: &Key, caller: Caller) -> Result<Option<Uid>, ApiError> {
+    fn visible_uid(&self, source: &ClonedObject, caller: Caller) -> Result<Option<Uid>, ApiError> {
         if caller.is_proven() { self.source_uid(source) } else { Ok(None) }
     }
 
@@ -113,15 +118,16 @@ impl Gate {
             return None;
         }
         let wanted = wanted(&dv).ok()?;
-        let source = self.source_claim(&wanted).ok()??;
+        let source = self.source_object(&wanted).ok()??;
         let target = dv.metadata.key();
-        if source.namespace == target.namespace {
+        if source.key.namespace == target.namespace {
             return None;
         }
         let source_uid = self.source_uid(&source).ok()?;
         let known = check(
             &Ask {
-                source: &source,
+                source: &source.key,
+                source_kind: source.kind,
                 source_uid: source_uid.as_ref(),
                 through: None,
                 target: &target,
@@ -143,14 +149,15 @@ impl Gate {
             Finding::Extend(extension) => Some(extension.asker),
         };
         if let Some(asker) = asker
-            && rights::may_clone(&*self.cluster, &asker, &source).ok()?
+            && rights::may_clone(&*self.cluster, &asker, &source.key, source.kind).ok()?
         {
             return None;
         }
         match self.authorize(&request.asker, &wanted, &request.namespace) {
             Ok(Authority::Given(source)) if request.asker.fits().is_ok() => {
                 let grant = Grant {
-                    source: &source,
+                    source: &source.key,
+                    source_kind: source.kind,
                     source_uid: source_uid.as_ref().filter(|_| caller.is_proven()),
                     target: &target,
                     asker: &request.asker,

@@ -67,6 +67,8 @@ pub struct State {
     pub log: Vec<Change>,
     /// By volume.
     pub content: BTreeMap<String, Content>,
+    /// What snapshots hold.
+    pub snapshots: BTreeMap<Key, Content>,
     /// The volumes that each pod has mounted, whatever happens to its claims.
     mounts: BTreeMap<Key, Vec<String>>,
     version: u64,
@@ -165,7 +167,15 @@ fn is_of_role(pod: &Value, container: &str) -> bool {
 
 /// Whether a claim is filled before it is bound.
 fn is_target(claim: &Value) -> bool {
-    !claim["spec"]["dataSourceRef"].is_null() || !claim["spec"]["dataSource"].is_null()
+    (!claim["spec"]["dataSourceRef"].is_null() || !claim["spec"]["dataSource"].is_null())
+        && snapshot_of(claim).is_none()
+}
+
+/// The snapshot that a claim is restored from.
+fn snapshot_of(claim: &Value) -> Option<Key> {
+    let source = &claim["spec"]["dataSource"];
+    let is_snapshot = source["apiGroup"] == "snapshot.storage.k8s.io" && source["kind"] == "VolumeSnapshot";
+    is_snapshot.then(|| Key::new(text(claim, "/metadata/namespace"), text(source, "/name")))
 }
 
 impl State {
@@ -360,7 +370,17 @@ impl State {
                 },
                 "status": { "phase": "Available" },
             });
-            self.content.insert(name, Content::Empty);
+            let content = match snapshot_of(&claim) {
+                None => Content::Empty,
+                Some(snapshot) => {
+                    let is_ready = self
+                        .get(Kind::VolumeSnapshot, &snapshot)
+                        .is_some_and(|snapshot| snapshot["status"]["readyToUse"] == true);
+                    let Some(content) = self.snapshots.get(&snapshot).filter(|_| is_ready) else { continue };
+                    content.clone()
+                }
+            };
+            self.content.insert(name, content);
             self.add(Kind::PersistentVolume, volume).unwrap();
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use decant_controller::objects::DataVolume;
+use decant_controller::objects::{ClonedObject, DataVolume};
 use decant_controller::pods::class_defaults::ClassDefaults;
 use decant_controller::policy::Policy;
 use decant_controller::reconcile::actions::Action;
@@ -153,8 +153,12 @@ fn annotations_copied_from_a_cloned_claim_do_not_complete_the_next_clone() {
         &Policy::default(),
     )
     .unwrap();
-    let made =
-        decant_controller::pods::claim::new_claim(&dv, &source.metadata.key(), &spec, &Policy::default());
+    let made = decant_controller::pods::claim::new_claim(
+        &dv,
+        &ClonedObject::claim(source.metadata.key()),
+        &spec,
+        &Policy::default(),
+    );
     let made = made["metadata"]["annotations"].as_object().unwrap();
     assert_eq!(made["k8s.io/CloneRequest"], "n/golden");
     assert_eq!(made["example.com/team"], "storage");

@@ -236,3 +236,13 @@ pub(crate) fn handing_over(holder: &str, uid: &str, policy: &str) -> Observed {
         ..seen
     }
 }
+
+/// The temporary PVC that is restored from the snapshot `n/golden` for the claim `n/copy`.
+pub(crate) fn restored_claim(phase: &str) -> Arc<Claim> {
+    read(json!({
+        "metadata": { "namespace": "n", "name": "decant-restored-copy-uid", "uid": "restored-uid",
+                      "annotations": { "decant.dev/restored-for": "n/copy" } },
+        "spec": size(),
+        "status": { "phase": phase },
+    }))
+}

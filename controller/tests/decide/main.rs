@@ -9,5 +9,6 @@ mod pods;
 mod populated;
 mod refusals;
 mod restores;
+mod snapshots;
 mod states;
 mod without_pods;

@@ -8,5 +8,6 @@
 mod nodes;
 mod scenarios;
 mod settings;
+mod snapshots;
 mod strangers;
 mod uninterrupted;

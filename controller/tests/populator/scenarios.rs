@@ -1,7 +1,7 @@
 //! The populations of the tests, and what holds when they have ended.
 
 use decant_controller::objects::{Key, Kind};
-use decant_controller_test_support::kubernetes::{Content, Kubernetes, NODE, State, key};
+use decant_controller_test_support::kubernetes::{Content, Kubernetes, NODE, PROVISIONER, State, key, uid};
 use decant_controller_test_support::running_cluster::{RunningCluster, last};
 use serde_json::{Value, json};
 
@@ -26,6 +26,8 @@ pub(crate) struct Scenario {
     pub(crate) waits: bool,
     /// Whether the source is in another namespace.
     pub(crate) is_across: bool,
+    /// Whether the source is a snapshot, which holds other data than its PVC does now.
+    pub(crate) is_snapshot: bool,
     /// The reclaim policy of the class.
     pub(crate) policy: &'static str,
 }
@@ -40,14 +42,19 @@ pub(crate) fn all() -> Vec<Scenario> {
             (true, false, "Retain"),
             (true, true, "Delete"),
         ] {
-            all.push(Scenario { asker, waits, is_across, policy });
+            // From another namespace, because more can happen there.
+            for is_snapshot in [false, true].into_iter().filter(|is_snapshot| is_across || !is_snapshot) {
+                all.push(Scenario { asker, waits, is_across, is_snapshot, policy });
+            }
         }
     }
     all
 }
 
 pub(crate) const ACROSS: Scenario =
-    Scenario { asker: Asker::Claim, waits: false, is_across: true, policy: "Delete" };
+    Scenario { asker: Asker::Claim, waits: false, is_across: true, is_snapshot: false, policy: "Delete" };
+
+pub(crate) const SNAPSHOT: Scenario = Scenario { is_snapshot: true, ..ACROSS };
 
 pub(crate) fn target() -> Key {
     Key::new("t", "copy")
@@ -70,8 +77,30 @@ impl Scenario {
         kubernetes.add_driver();
         let metadata = json!({ "namespace": self.source_namespace(), "name": "golden",
                                "annotations": { "decant.dev/allow-clone-to": "t" } });
-        kubernetes.add_filled(&metadata, size(), DATA);
+        kubernetes.add_filled(&metadata, size(), if self.is_snapshot { "newer data" } else { DATA });
+        if self.is_snapshot {
+            self.take_snapshot(&kubernetes);
+        }
         kubernetes
+    }
+
+    /// The snapshot of the source, which is older than what the source holds now.
+    fn take_snapshot(self, kubernetes: &Kubernetes) {
+        let snapshot = kubernetes.add(
+            Kind::VolumeSnapshot,
+            json!({ "metadata": { "namespace": self.source_namespace(), "name": "golden",
+                                  "annotations": { "decant.dev/allow-clone-to": "t" } },
+                    "spec": { "source": { "persistentVolumeClaimName": "golden" } },
+                    "status": { "readyToUse": true, "restoreSize": "1Gi", "boundVolumeSnapshotContentName": "content" } }),
+        );
+        kubernetes.add(
+            Kind::VolumeSnapshotContent,
+            json!({ "metadata": { "name": "content" },
+                    "spec": { "driver": PROVISIONER, "sourceVolumeMode": "Block",
+                              "volumeSnapshotRef": { "uid": uid(&snapshot) } } }),
+        );
+        let held = Content::Whole(DATA.to_owned());
+        kubernetes.lock().snapshots.insert(Key::new(self.source_namespace(), "golden"), held);
     }
 
     /// Creates what asks for the population.
@@ -84,8 +113,9 @@ impl Scenario {
         let node = if self.waits { json!({ "volume.kubernetes.io/selected-node": NODE }) } else { json!({}) };
         match self.asker {
             Asker::Claim => {
+                let kind = if self.is_snapshot { "VolumeSnapshot" } else { "PersistentVolumeClaim" };
                 let source = json!({ "metadata": { "namespace": "t", "name": "from" }, "spec": { "source": {
-                    "name": "golden", "namespace": self.source_namespace() } } });
+                    "kind": kind, "name": "golden", "namespace": self.source_namespace() } } });
                 // It may exist from an earlier population.
                 drop(state.add(Kind::CloneSource, source));
                 let mut spec = size();
@@ -95,8 +125,9 @@ impl Scenario {
                 state.add(Kind::PersistentVolumeClaim, claim).unwrap();
             }
             Asker::DataVolume => {
+                let kind = if self.is_snapshot { "snapshot" } else { "pvc" };
                 let dv = json!({ "metadata": { "namespace": "t", "name": "copy" }, "spec": {
-                    "source": { "pvc": { "namespace": self.source_namespace(), "name": "golden" } }, "pvc": size() } });
+                    "source": { kind: { "namespace": self.source_namespace(), "name": "golden" } }, "pvc": size() } });
                 state.add(Kind::DataVolume, dv).unwrap();
             }
         }
@@ -147,6 +178,12 @@ pub(crate) fn is_prime(name: &str) -> bool {
 pub(crate) fn prime(kubernetes: &Kubernetes) -> Option<Value> {
     let claims = kubernetes.all(Kind::PersistentVolumeClaim);
     claims.into_iter().find(|claim| is_prime(&key(claim).name))
+}
+
+/// The PVC that is restored from the snapshot, if there is one.
+pub(crate) fn restored(kubernetes: &Kubernetes) -> Option<Value> {
+    let claims = kubernetes.all(Kind::PersistentVolumeClaim);
+    claims.into_iter().find(|claim| key(claim).name.starts_with("decant-restored-"))
 }
 
 /// The volumes except that of the source.

@@ -129,6 +129,11 @@ fn source_of(cluster: &dyn Cluster, dv: &DataVolume) -> Result<Key, Failure> {
     for _ in 0..DATA_SOURCES_MAX {
         let key = match wanted {
             Wanted::Claim(key) => return Ok(key),
+            Wanted::Snapshot(key) => {
+                return Err(refused(format!(
+                    "its source is VolumeSnapshot {key}; only clones of PVCs can be rescued"
+                )));
+            }
             Wanted::NotOurs(kind) => {
                 return Err(refused(format!(
                     "its source is a {kind}; Decant copies PVCs, so it cannot be rescued"

@@ -15,7 +15,7 @@ use decant_controller::objects::annotations::{
     ALLOW_CLONE_TO, CLONE_TYPE, EXTENDED_TOKEN, PRE_POPULATED, TOKEN, USE_POPULATOR,
 };
 use decant_controller::objects::reference_grant::ReferenceGrant;
-use decant_controller::objects::{Claim, CloneSource, Key, Kind, Meta, Object, Uid};
+use decant_controller::objects::{Claim, CloneSource, ClonedKind, Key, Kind, Meta, Object, Uid};
 
 /// Annotations of a DataVolume that CDI or the webhook wrote for the clone that is stuck.
 const STATE: [&str; 5] = [TOKEN, EXTENDED_TOKEN, CLONE_TYPE, USE_POPULATOR, PRE_POPULATED];
@@ -310,7 +310,7 @@ fn check_consent(cluster: &dyn Cluster, found: &Found) -> Result<(), Failure> {
     }
     if grants(cluster, &found.source.namespace)?
         .iter()
-        .any(|grant| grant.allows_clone(&found.source, &namespace))
+        .any(|grant| grant.allows_clone(&found.source, ClonedKind::Claim, &namespace))
     {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use crate::objects::data_source::DataSourceTarget;
 use crate::objects::data_volume::{ClaimSource, Source, SourceRef};
 use crate::objects::names::NAME_MAX_BYTES;
 use crate::objects::pod_settings::PodSettings;
-use crate::objects::{Checked, ClaimTemplate, DataSource, DataVolume, Key};
+use crate::objects::{Checked, ClaimTemplate, ClonedObject, DataSource, DataVolume, Key};
 
 const MIB_BYTES: u64 = 1 << 20;
 /// The values of the annotation [`TRANSFER`].
@@ -21,6 +21,8 @@ const TRANSFERS: [&str; 3] = ["auto", "direct", "network"];
 pub enum Wanted {
     /// This claim.
     Claim(Key),
+    /// This VolumeSnapshot.
+    Snapshot(Key),
     /// What this DataSource points to.
     DataSource(Key),
     /// A kind of source that Decant does not clone.
@@ -34,6 +36,17 @@ pub struct Invalid {
     pub field: &'static str,
     /// For people.
     pub message: String,
+}
+
+impl Wanted {
+    /// The object to clone, if it is known.
+    pub fn object(&self) -> Option<ClonedObject> {
+        match self {
+            Wanted::Claim(key) => Some(ClonedObject::claim(key.clone())),
+            Wanted::Snapshot(key) => Some(ClonedObject::snapshot(key.clone())),
+            Wanted::DataSource(_) | Wanted::NotOurs(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Invalid {
@@ -70,10 +83,11 @@ pub fn wanted(dv: &DataVolume) -> Result<Wanted, Invalid> {
 }
 
 fn source_of(source: &Source) -> Result<Wanted, Invalid> {
-    match (&source.pvc, source.others.as_slice()) {
-        (None, []) => invalid("spec.source", "Missing Data volume source"),
-        (Some(claim), []) => claim_source(claim),
-        (None, [kind]) => Ok(Wanted::NotOurs(kind.clone())),
+    match (&source.pvc, &source.snapshot, source.others.as_slice()) {
+        (None, None, []) => invalid("spec.source", "Missing Data volume source"),
+        (Some(claim), None, []) => claim_source(claim),
+        (None, Some(snapshot), []) => snapshot_source(snapshot),
+        (None, None, [kind]) => Ok(Wanted::NotOurs(kind.clone())),
         _ => invalid("spec.source", "Multiple Data volume sources"),
     }
 }
@@ -104,6 +118,17 @@ fn claim_source(claim: &Checked<ClaimSource>) -> Result<Wanted, Invalid> {
     }
 }
 
+fn snapshot_source(snapshot: &Checked<ClaimSource>) -> Result<Wanted, Invalid> {
+    const FIELD: &str = "spec.source.Snapshot";
+    match &snapshot.0 {
+        Ok(snapshot) if !snapshot.namespace.is_empty() && !snapshot.name.is_empty() => {
+            Ok(Wanted::Snapshot(Key::new(&snapshot.namespace, &snapshot.name)))
+        }
+        Ok(_) => invalid(FIELD, "spec.source.Snapshot source snapshot is not valid"),
+        Err(e) => invalid(FIELD, format!("spec.source.Snapshot source snapshot is not valid: {e}")),
+    }
+}
+
 /// What `source` points to. A DataSource may point to another DataSource of its namespace, once.
 pub fn resolve(source: &DataSource) -> Result<Wanted, String> {
     let DataSourceTarget { pvc, snapshot, data_source } = &source.spec.source;
@@ -113,7 +138,9 @@ pub fn resolve(source: &DataSource) -> Result<Wanted, String> {
     };
     match (pvc, snapshot, data_source) {
         (Some(pvc), None, None) => Ok(Wanted::Claim(Key::new(namespace_or_own(pvc), &pvc.name))),
-        (None, Some(_), None) => Ok(Wanted::NotOurs("snapshot".to_owned())),
+        (None, Some(snapshot), None) => {
+            Ok(Wanted::Snapshot(Key::new(namespace_or_own(snapshot), &snapshot.name)))
+        }
         (None, None, Some(other)) if namespace_or_own(other) == source.metadata.namespace => {
             Ok(Wanted::DataSource(Key::new(&source.metadata.namespace, &other.name)))
         }

@@ -121,6 +121,13 @@ fn storage_needs_no_size_and_other_sources_are_not_ours() {
     assert_eq!(validate(&data_volume(&json!({ "source": source(), "storage": {} }))), Ok(()));
     let http = data_volume(&json!({ "source": { "http": {}, "pvc": null }, "pvc": claim(&json!("1Gi")) }));
     assert_eq!(wanted(&http), Ok(Wanted::NotOurs("http".to_owned())));
+    let source = json!({ "snapshot": { "namespace": "a", "name": "s" } });
+    let snapshot = data_volume(&json!({ "source": source, "storage": {} }));
+    assert_eq!(wanted(&snapshot), Ok(Wanted::Snapshot(Key::new("a", "s"))));
+    assert_eq!(validate(&snapshot), Ok(()));
+    for source in [json!({ "snapshot": { "name": "s" } }), json!({ "snapshot": {}, "pvc": {} })] {
+        assert!(wanted(&data_volume(&json!({ "source": source, "storage": {} }))).is_err());
+    }
 }
 
 #[test]

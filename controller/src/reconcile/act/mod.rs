@@ -29,7 +29,7 @@ use crate::pods::{claim, direct, made, source, target};
 use crate::reconcile::act::keys::Keyed;
 use crate::reconcile::actions::Action;
 use crate::reconcile::last_error::{FailedAction, LastError};
-use crate::reconcile::observed::{Flow, Observed};
+use crate::reconcile::observed::{Flow, Observed, Restored};
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
@@ -210,6 +210,12 @@ impl Executor {
                 prime.map_or(Ok(()), |prime| self.record_prime(seen, prime))
             }
             Action::DeletePrime => self.delete_prime(seen),
+            Action::MakeRestored => self.make_restored(seen),
+            Action::RecordRestored => match &seen.restored {
+                Restored::Ours { claim, .. } => self.record_restored(seen, claim),
+                Restored::Missing | Restored::Foreign(_) => Ok(()),
+            },
+            Action::DeleteRestored => self.delete_restored(seen),
             Action::RecordPopulation(outcome) => self.record_population(seen, outcome),
             Action::ForgetPopulation => self.forget_population(seen),
             Action::ForgetNode => self.forget_node(seen),
@@ -221,14 +227,14 @@ impl Executor {
     }
 
     fn make_claim(&self, seen: &Observed) -> Result<(), ApiError> {
-        let (Some(dv), Some(source), Some(key)) = (&seen.data_volume, &seen.source, seen.source_key()) else {
+        let (Some(dv), Some(source), Some(cloned)) = (&seen.data_volume, &seen.source, seen.cloned()) else {
             return Ok(());
         };
         let policy = self.policy.now();
         let spec = claim::claim_spec(dv, source, &seen.class_defaults, &policy).map_err(impossible)?;
         let claim = match seen.flow {
-            Flow::Direct => claim::new_claim(dv, key, &spec, &policy),
-            Flow::Populator => claim::populated_claim(dv, key, &spec, &policy),
+            Flow::Direct => claim::new_claim(dv, &cloned, &spec, &policy),
+            Flow::Populator => claim::populated_claim(dv, &cloned.key, &spec, &policy),
         };
         created(self.cluster.create(Kind::PersistentVolumeClaim, &claim)).map(drop)
     }
@@ -460,12 +466,13 @@ fn failed_action(action: &Action, seen: &Observed) -> FailedAction {
         | Action::Hold(_)
         | Action::HoldPopulation(_)
         | Action::RecordPrime
+        | Action::RecordRestored
         | Action::RecordPopulation(_)
         | Action::ForgetPopulation
         | Action::ForgetNode
         | Action::MarkPopulated => FailedAction::ChangeClaim(claim()),
-        Action::MakePrime => FailedAction::MakePrime,
-        Action::DeletePrime => FailedAction::DeletePrime,
+        Action::MakePrime | Action::MakeRestored => FailedAction::MakePrime,
+        Action::DeletePrime | Action::DeleteRestored => FailedAction::DeletePrime,
         Action::MakeCloneSource | Action::DeleteCloneSource => FailedAction::ChangeCloneSource,
         Action::RetainVolume | Action::HandOverVolume | Action::RestorePolicy => FailedAction::ChangeVolume(
             seen.population

@@ -9,37 +9,46 @@ use crate::api::cluster::{ApiError, Part};
 use crate::objects;
 use crate::objects::annotations::{
     CLONE_OF, CLONE_PHASE, DIGEST, LEFT_SECS, NOT_KEPT, OUTCOME, OWNED_BY_DATA_VOLUME, POD_PHASE,
-    POPULATED_VOLUME, POPULATOR_PROGRESS, PRIME, RATE_BYTES, RECLAIM_POLICY, SELECTED_NODE, SENT_BYTES,
-    TOTAL_BYTES, TRANSFER_PHASE,
+    POPULATED_VOLUME, POPULATOR_PROGRESS, PRIME, RATE_BYTES, RECLAIM_POLICY, RESTORED, SELECTED_NODE,
+    SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE,
 };
 use crate::objects::{Claim, DataVolumePhase, Key, Kind, PopulatorKind, Uid, Volume, names};
 use crate::pods::claim;
 use crate::reconcile::act::{Executor, created, impossible, members};
-use crate::reconcile::observed::{Observed, Population};
+use crate::reconcile::observed::{Observed, Origin, Population, Restored};
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::population::prime::{self, PrimePurpose};
-use crate::reconcile::population::record::{PopulatedVolume, prime_annotation};
+use crate::reconcile::population::record::{PopulatedVolume, prime_annotation, restored_annotation};
+use crate::reconcile::population::restored;
 use crate::reconcile::rules::populated::{RETAIN, removable_prime};
 
 /// The reclaim policies of Kubernetes.
-const POLICIES: [&str; 3] = ["Delete", RETAIN, "Recycle"];
+const POLICIES: [&str; 3] = [DELETE, RETAIN, "Recycle"];
+/// The reclaim policy under which a volume is deleted after its claim.
+const DELETE: &str = "Delete";
 
 impl Executor {
     /// Creates the VolumeCloneSource that the claim of the DataVolume names. It is in the namespace of the source.
     pub(super) fn make_clone_source(&self, seen: &Observed) -> Result<(), ApiError> {
-        let (Some(dv), Some(source)) = (&seen.data_volume, seen.source_key()) else { return Ok(()) };
+        let (Some(dv), Some(source)) = (&seen.data_volume, seen.cloned()) else { return Ok(()) };
+        let namespace = &source.key.namespace;
         let meta = &dv.metadata;
         let mut metadata = members(json!({
-            "name": names::volume_clone_source(&meta.uid), "namespace": source.namespace,
+            "name": names::volume_clone_source(&meta.uid), "namespace": namespace,
             // In another namespace it cannot have an owner; the annotation tells whose it is.
             "annotations": { OWNED_BY_DATA_VOLUME: meta.key().to_string() },
         }));
-        if source.namespace == meta.namespace {
+        if *namespace == meta.namespace {
             metadata.insert("ownerReferences".to_owned(), json!([claim::owner(dv)]));
         }
         let preallocation = dv.spec.preallocation.unwrap_or(self.policy.now().preallocation);
+        let kind = source.kind.kind();
+        // Without a group, as CDI writes it for PVCs.
+        let group = Some(kind.group()).filter(|group| !group.is_empty());
+        let mut object = members(json!({ "kind": kind.name(), "name": source.key.name }));
+        object.extend(group.map(|group| ("apiGroup".to_owned(), group.into())));
         let mut spec = members(json!({
-            "source": { "kind": Kind::PersistentVolumeClaim.name(), "name": source.name },
+            "source": object,
             "preallocation": preallocation,
         }));
         if !dv.spec.priority_class_name.is_empty() {
@@ -67,23 +76,18 @@ impl Executor {
         }
         match self.current(claim)? {
             Some(now) if now.is_held_for_population() && !now.metadata.is_deleting() => Ok(()),
-            _ => Err(ApiError {
-                code: 409,
-                reason: "Conflict".to_owned(),
-                message: format!("PVC {} is gone or is being deleted", claim.metadata.key()),
-            }),
+            _ => Err(leaves(claim)),
         }
     }
 
     /// Creates the prime and records it on the target. If this process ends between the two calls, the next controller
     /// replaces the prime, which is still empty.
     pub(super) fn make_prime(&self, seen: &Observed) -> Result<(), ApiError> {
-        let (Some(target), Some(source), Some(population)) =
-            (&seen.target, seen.source_key(), &seen.population)
+        let (Some(target), Some(source), Some(population)) = (&seen.target, seen.cloned(), &seen.population)
         else {
             return Ok(());
         };
-        let purpose = PrimePurpose { target, source, settings: &population.settings };
+        let purpose = PrimePurpose { target, source: &source, settings: &population.settings };
         let kind = target.populator().map_or(PopulatorKind::CloneSource, |populator| populator.kind);
         let object = prime::object(&purpose, kind);
         let Some(object) = created(self.cluster.create(Kind::PersistentVolumeClaim, &object))? else {
@@ -110,6 +114,63 @@ impl Executor {
         let (Some(population), Some(target)) = (&seen.population, &seen.target) else { return Ok(()) };
         let Some(prime) = removable_prime(population, target) else { return Ok(()) };
         self.cluster.delete(Kind::PersistentVolumeClaim, &prime.metadata.key(), &prime.metadata.uid, None)
+    }
+
+    /// Restores the snapshot to a temporary PVC and records it on the target. The target must be held: what follows would
+    /// outlive a claim that is gone. If this process ends between the calls, the next controller replaces the PVC.
+    pub(super) fn make_restored(&self, seen: &Observed) -> Result<(), ApiError> {
+        let (Some(target), Some(source), Origin::Snapshot(snapshot)) =
+            (&seen.target, &seen.source, &seen.origin)
+        else {
+            return Ok(());
+        };
+        match self.current(target)? {
+            Some(now) if now.is_held() && !now.metadata.is_deleting() => {}
+            _ => return Err(leaves(target)),
+        }
+        let object = restored::object(target, snapshot, source);
+        let Some(object) = created(self.cluster.create(Kind::PersistentVolumeClaim, &object))? else {
+            // The next observation shows whose it is.
+            return Ok(());
+        };
+        let restored: Claim = objects::decode(object).map_err(impossible)?;
+        self.made.note(&target.metadata.key(), &restored.metadata.uid, Instant::now());
+        self.record_restored(seen, &restored)
+    }
+
+    pub(super) fn record_restored(&self, seen: &Observed, restored: &Claim) -> Result<(), ApiError> {
+        let Some(target) = &seen.target else { return Ok(()) };
+        let record = restored_annotation(&target.metadata, &restored.metadata, &self.seal);
+        self.patch_claim(seen, members(json!({ "annotations": { RESTORED: record } })))
+    }
+
+    /// Deletes the temporary PVC with its volume. A class with the reclaim policy `Retain` would keep the volume forever.
+    pub(super) fn delete_restored(&self, seen: &Observed) -> Result<(), ApiError> {
+        let Some(restored) = seen.left_restored() else { return Ok(()) };
+        let meta = &restored.metadata;
+        if matches!(seen.restored, Restored::Ours { .. }) && restored.is_bound() {
+            self.let_volume_go(restored)?;
+        }
+        self.cluster.delete(Kind::PersistentVolumeClaim, &meta.key(), &meta.uid, None)
+    }
+
+    /// Lets the volume of `claim`, which this controller created, be deleted with the claim.
+    fn let_volume_go(&self, claim: &Claim) -> Result<(), ApiError> {
+        let key = Key::new("", &claim.spec.volume_name);
+        let volume: Volume = match self.cluster.get(Kind::PersistentVolume, &key) {
+            Ok(object) => objects::decode(object).map_err(impossible)?,
+            Err(e) if e.is_not_found() => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        let is_held = volume.spec.claim_ref.as_ref().is_some_and(|holder| holder.uid == claim.metadata.uid);
+        if !is_held || volume.spec.persistent_volume_reclaim_policy == DELETE {
+            return Ok(());
+        }
+        let patch = json!({
+            "metadata": { "resourceVersion": volume.metadata.resource_version },
+            "spec": { "persistentVolumeReclaimPolicy": DELETE },
+        });
+        self.cluster.patch(Kind::PersistentVolume, &key, Part::Whole, &patch).map(drop)
     }
 
     /// Records on the target the outcome of the clone and the volume that holds it, in one call.
@@ -209,5 +270,14 @@ impl Executor {
         let patch = Value::Object(patch);
         let key = Key::new("", &volume.metadata.name);
         self.cluster.patch(Kind::PersistentVolume, &key, Part::Whole, &patch).map(drop)
+    }
+}
+
+/// The failure to act for a claim that does not wait for what it needs any more.
+fn leaves(claim: &Claim) -> ApiError {
+    ApiError {
+        code: 409,
+        reason: "Conflict".to_owned(),
+        message: format!("PVC {} is gone or is being deleted", claim.metadata.key()),
     }
 }

@@ -4,6 +4,7 @@
 mod class_defaults;
 pub mod drivers;
 mod population;
+mod snapshot;
 pub(crate) mod uses;
 pub(crate) mod volumes;
 
@@ -24,7 +25,8 @@ use crate::objects::clone_request::{Invalid, Wanted};
 use crate::objects::names::NameStyle;
 use crate::objects::pod_settings::PodSettings;
 use crate::objects::{
-    Claim, DataVolume, DataVolumePhase, Key, Kind, Pod, PopulatorKind, StorageClass, clone_request,
+    Claim, ClonedKind, ClonedObject, DataVolume, DataVolumePhase, Key, Kind, Pod, PopulatorKind,
+    StorageClass, clone_request,
 };
 use crate::pods::identity::PodIdentity;
 use crate::pods::made;
@@ -37,7 +39,7 @@ use crate::reconcile::observe::drivers::Drivers;
 use crate::reconcile::observe::population::PopulatorOrigin;
 use crate::reconcile::observe::uses::uses;
 use crate::reconcile::observe::volumes::volumes;
-use crate::reconcile::observed::{Observed, Origin};
+use crate::reconcile::observed::{Observed, Origin, Restored};
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check;
 use crate::reconcile::permission::check::{Ask, Permission, TargetKind, Through};
@@ -112,9 +114,10 @@ impl Observer {
         }
         self.pods(key, &mut seen);
         seen.makes_pause = !self.made.may_make(key, Instant::now());
-        if let Some(source) = seen.source_key() {
+        if let Origin::Claim(source) = &seen.origin {
             seen.source = self.stores.claims.get(source);
         }
+        self.observe_snapshot(&mut seen)?;
         seen.permission = ask(key, &seen).map(|ask| self.judge.permission(&ask)).transpose()?;
         if let Some(source) = &seen.source {
             seen.source_is_filling = self.is_filling(source);
@@ -151,7 +154,9 @@ impl Observer {
         let Some(ask) = ask(key, seen) else { return Ok(None) };
         match &seen.permission {
             Some(Permission::Granted) => self.judge.withdrawn(&ask),
-            Some(Permission::Token(asker)) if !self.judge.may_clone(asker, ask.source)? => {
+            Some(Permission::Token(asker))
+                if !self.judge.may_clone(asker, ask.source, ask.source_kind)? =>
+            {
                 Ok(Some(Permission::Denied(check::revoked(&ask, asker))))
             }
             _ => Ok(None),
@@ -217,7 +222,11 @@ impl Observer {
             }
             // A claim may request a clone without a DataVolume.
             let request = claim.metadata.annotation(CLONE_REQUEST).and_then(|text| text.parse().ok());
-            return request.map_or(Origin::None, Origin::Claim).into();
+            return match request {
+                Some(ClonedObject { kind: ClonedKind::Claim, key }) => Origin::Claim(key).into(),
+                Some(ClonedObject { kind: ClonedKind::Snapshot, key }) => Origin::Snapshot(key).into(),
+                None => Origin::None.into(),
+            };
         };
         self.origin(dv).into()
     }
@@ -237,7 +246,7 @@ impl Observer {
     fn resolve(&self, dv: &DataVolume, wanted: Wanted) -> Origin {
         let through = elsewhere(&wanted, &dv.metadata.namespace);
         match (self.follow(dv, wanted), through) {
-            (Origin::Claim(claim), _) => Origin::Claim(claim),
+            (origin @ (Origin::Claim(_) | Origin::Snapshot(_)), _) => origin,
             (_, Some(key)) => Origin::Withheld(check::denial_through(&key, &dv.metadata.namespace)),
             (origin, None) => origin,
         }
@@ -248,6 +257,7 @@ impl Observer {
         for _ in 0..3 {
             let key = match wanted {
                 Wanted::Claim(key) => return Origin::Claim(key),
+                Wanted::Snapshot(key) => return Origin::Snapshot(key),
                 Wanted::NotOurs(kind) => return Origin::NotOurs(kind),
                 Wanted::DataSource(key) => key,
             };
@@ -279,7 +289,9 @@ impl Observer {
 
     /// Finds the other pods that prevent this clone from getting its pods.
     fn users_before_pods(&self, key: &Key, seen: &mut Observed) -> Result<(), ApiError> {
-        if let Some(source) = seen.source_key().cloned().filter(|_| seen.source_pod.is_none()) {
+        let is_restored = seen.snapshot.is_none() || matches!(seen.restored, Restored::Ours { .. });
+        let source = seen.source.as_ref().map(|source| source.metadata.key()).filter(|_| is_restored);
+        if let Some(source) = source.filter(|_| seen.source_pod.is_none()) {
             seen.source_writers = self.users(&source, true, seen)?;
         }
         if seen.target_pod.is_none() {
@@ -369,9 +381,15 @@ fn ask<'a>(key: &'a Key, seen: &'a Observed) -> Option<Ask<'a>> {
             .filter(|populator| populator.key.namespace != key.namespace)
             .map(Through::Populator),
     };
-    let source = seen.source.as_ref().map(|source| &source.metadata);
+    // What its owner allows is written on a snapshot itself, not on the PVC that is restored from it.
+    let source = match &seen.snapshot {
+        Some(snapshot) => snapshot.metadata.as_ref(),
+        None => seen.source.as_ref().map(|source| &source.metadata),
+    };
+    let is_snapshot = matches!(seen.origin, Origin::Snapshot(_));
     Some(Ask {
         source: seen.source_key()?,
+        source_kind: if is_snapshot { ClonedKind::Snapshot } else { ClonedKind::Claim },
         source_uid: source.map(|source| &source.uid),
         through,
         target: key,

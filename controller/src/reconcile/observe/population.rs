@@ -13,7 +13,9 @@ use crate::objects;
 use crate::objects::annotations::{CREATED_FOR, OWNED_BY_DATA_VOLUME, USE_POPULATOR};
 use crate::objects::clone_request::{Invalid, Wanted};
 use crate::objects::clone_source::PopulationRequest;
-use crate::objects::{Claim, ClaimTemplate, DataVolume, Key, Kind, PopulatorKind, PopulatorRef, Uid, Volume};
+use crate::objects::{
+    Claim, ClaimTemplate, ClonedObject, DataVolume, Key, Kind, PopulatorKind, PopulatorRef, Uid, Volume,
+};
 use crate::objects::{VolumeCloneSource, names};
 use crate::pods::claim;
 use crate::reconcile::observe::{Look, Observer, truth};
@@ -77,6 +79,9 @@ impl Observer {
             Some(Ok(PopulationRequest { wanted: Wanted::Claim(key), settings })) => {
                 PopulatorOrigin { origin: Origin::Claim(key), settings }
             }
+            Some(Ok(PopulationRequest { wanted: Wanted::Snapshot(key), settings })) => {
+                PopulatorOrigin { origin: Origin::Snapshot(key), settings }
+            }
             _ if is_elsewhere => withheld(),
             None => Origin::Unresolved(format!("{populator} doesn't exist")).into(),
             Some(Err(invalid)) => Origin::Invalid(Invalid {
@@ -131,7 +136,7 @@ impl Observer {
     /// The claim with the name of the prime. One that the target records counts wherever it is, because the source may
     /// be in another namespace now; any other one only in the namespace of the source.
     fn prime(&self, target: &Claim, seen: &Observed) -> Prime {
-        let known = self.made.primes_of(&target.metadata.key());
+        let known = self.made.claims_of(&target.metadata.key());
         let candidates = self.stores.primes_of(target);
         let ours =
             candidates.iter().find(|prime| records_prime(&target.metadata, &prime.metadata, &self.keys));
@@ -255,9 +260,9 @@ impl Observer {
         Ok(Provisioner::Csi)
     }
 
-    /// The latest warning about a prime that has had no volume for a while. The user of the target may not be allowed to
+    /// The latest warning about a temporary PVC that has had no volume for a while. The user of the target may not be allowed to
     /// read the events in the namespace of the prime.
-    fn provisioning_error(&self, prime: &Claim) -> Result<Option<ProvisioningError>, ApiError> {
+    pub(super) fn provisioning_error(&self, prime: &Claim) -> Result<Option<ProvisioningError>, ApiError> {
         let meta = &prime.metadata;
         let created = OffsetDateTime::parse(&meta.creation_timestamp, &Rfc3339);
         let is_late = created.is_ok_and(|created| OffsetDateTime::now_utc() - created >= PROVISIONING);
@@ -317,9 +322,9 @@ impl Observer {
         };
         let found = self.target_origin(populated.data_volume.as_ref(), Some(&populated.claim));
         seen.origin = found.origin;
-        let nowhere = Key::new(&claim.metadata.namespace, "");
-        let source = seen.source_key().unwrap_or(&nowhere);
-        let purpose = PrimePurpose { target: &populated.claim, source, settings: &found.settings };
+        let nowhere = || ClonedObject::claim(Key::new(&claim.metadata.namespace, ""));
+        let source = seen.cloned().unwrap_or_else(nowhere);
+        let purpose = PrimePurpose { target: &populated.claim, source: &source, settings: &found.settings };
         seen.target = Some(Arc::new(prime::view(claim, Some(purpose), has_outcome)));
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::api::cluster::{ApiError, Cluster, ListParams};
 use crate::api::listing;
 use crate::objects::reference_grant::ReferenceGrant;
-use crate::objects::{Key, Kind, decode};
+use crate::objects::{ClonedKind, Key, Kind, decode};
 
 /// How long an answer counts, so that many claims that are created together cost one request. A grant that is withdrawn
 /// counts no longer than this; before a pod is created, the API server is asked again.
@@ -32,9 +32,9 @@ impl Grants {
         Self { cluster, known: Mutex::default() }
     }
 
-    /// Whether a ReferenceGrant allows the CloneSources of `namespace` to clone `source`. Without the definition of
+    /// Whether a ReferenceGrant allows the CloneSources of `namespace` to clone `source`, which is of `kind`. Without the definition of
     /// ReferenceGrants, or without the right to list them, none does.
-    pub(crate) fn allow(&self, source: &Key, namespace: &str) -> Result<bool, ApiError> {
+    pub(crate) fn allow(&self, source: &Key, kind: ClonedKind, namespace: &str) -> Result<bool, ApiError> {
         if !is_namespace(&source.namespace) {
             return Ok(false);
         }
@@ -48,7 +48,7 @@ impl Grants {
             Some(grants) => grants,
             None => self.ask(&source.namespace, now)?,
         };
-        Ok(grants.iter().any(|grant| grant.allows_clone(source, namespace)))
+        Ok(grants.iter().any(|grant| grant.allows_clone(source, kind, namespace)))
     }
 
     /// Asks again at the next call.
@@ -137,8 +137,8 @@ mod tests {
                 stub.put(kind, "images", "for-team", grant("team"));
                 stub.put(kind, "team", "for-itself", grant("self"));
             });
-            assert_eq!(grants.allow(&golden(), "team"), Ok(true), "{kind:?}");
-            assert_eq!(grants.allow(&golden(), "self"), Ok(false), "{kind:?}");
+            assert_eq!(grants.allow(&golden(), ClonedKind::Claim, "team"), Ok(true), "{kind:?}");
+            assert_eq!(grants.allow(&golden(), ClonedKind::Claim, "self"), Ok(false), "{kind:?}");
             let listed = stub.listed.lock().unwrap();
             assert!(listed.iter().all(|params| params.namespace.as_deref() == Some("images")), "{listed:?}");
         }
@@ -151,31 +151,35 @@ mod tests {
             stub.put(Kind::ReferenceGrant, "images", "for-team", grant("team"));
         });
         for _ in 0..50 {
-            assert_eq!(grants.allow(&golden(), "team"), Ok(true));
-            assert_eq!(grants.allow(&Key::new("images", "silver"), "other"), Ok(false));
+            assert_eq!(grants.allow(&golden(), ClonedKind::Claim, "team"), Ok(true));
+            assert_eq!(grants.allow(&Key::new("images", "silver"), ClonedKind::Claim, "other"), Ok(false));
         }
         assert_eq!(stub.listed.lock().unwrap().len(), 1);
         grants.forget("images");
-        assert_eq!(grants.allow(&golden(), "team"), Ok(true));
+        assert_eq!(grants.allow(&golden(), ClonedKind::Claim, "team"), Ok(true));
         assert_eq!(stub.listed.lock().unwrap().len(), 2);
     }
 
     #[test]
     fn without_the_definition_nothing_is_granted_and_a_failure_is_an_error() {
         let (none, _) = grants(|_| ());
-        assert_eq!(none.allow(&golden(), "team"), Ok(false));
+        assert_eq!(none.allow(&golden(), ClonedKind::Claim, "team"), Ok(false));
         let (down, _) = grants(|stub| {
             stub.served.push(Kind::ReferenceGrant);
             stub.is_down = true;
         });
-        assert!(down.allow(&golden(), "team").is_err());
+        assert!(down.allow(&golden(), ClonedKind::Claim, "team").is_err());
     }
 
     #[test]
     fn no_request_is_made_for_what_cannot_be_a_namespace() {
         let (grants, stub) = grants(|stub| stub.served.push(Kind::ReferenceGrant));
         for namespace in ["", "a/../b", "..", "a%2fb", "A", &"a".repeat(64)] {
-            assert_eq!(grants.allow(&Key::new(namespace, "golden"), "team"), Ok(false), "{namespace}");
+            assert_eq!(
+                grants.allow(&Key::new(namespace, "golden"), ClonedKind::Claim, "team"),
+                Ok(false),
+                "{namespace}"
+            );
         }
         assert!(stub.listed.lock().unwrap().is_empty());
     }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::cluster::{ApiError, Cluster};
-use crate::objects::{Key, Kind, decode};
+use crate::objects::{ClonedKind, Key, Kind, decode};
 use crate::token::asker::Asker;
 
 /// What is read of the response.
@@ -21,9 +21,14 @@ struct AccessReviewStatus {
     denied: bool,
 }
 
-/// Whether `asker` has the right to clone, or may create a pod that reads the claim `source`, which is equivalent. With
-/// an empty name the check is about all claims of the namespace.
-pub(crate) fn may_clone(cluster: &dyn Cluster, asker: &Asker, source: &Key) -> Result<bool, ApiError> {
+/// Whether `asker` has the right to clone, or may create a pod that reads the claim `source`, which is equivalent; for a
+/// snapshot also a claim that is restored from it. With an empty name the check is about all claims of the namespace.
+pub(crate) fn may_clone(
+    cluster: &dyn Cluster,
+    asker: &Asker,
+    source: &Key,
+    kind: ClonedKind,
+) -> Result<bool, ApiError> {
     let cloning = json!({
         "verb": "create", "group": "cdi.kubevirt.io", "resource": "datavolumes", "subresource": "source",
         "namespace": source.namespace, "name": source.name,
@@ -32,7 +37,13 @@ pub(crate) fn may_clone(cluster: &dyn Cluster, asker: &Asker, source: &Key) -> R
         "verb": "create", "group": "", "resource": "pods",
         "namespace": source.namespace, "name": source.name,
     });
-    Ok(may(cluster, asker, &cloning)? || may(cluster, asker, &pods)?)
+    if may(cluster, asker, &cloning)? {
+        return Ok(true);
+    }
+    let claims = json!({
+        "verb": "create", "group": "", "resource": "persistentvolumeclaims", "namespace": source.namespace,
+    });
+    Ok(may(cluster, asker, &pods)? && (kind == ClonedKind::Claim || may(cluster, asker, &claims)?))
 }
 
 fn may(cluster: &dyn Cluster, asker: &Asker, attributes: &Value) -> Result<bool, ApiError> {

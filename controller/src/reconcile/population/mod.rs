@@ -6,7 +6,9 @@
 //!
 //! Users of the source's namespace can change the prime, so nothing is taken from it but what the controller sealed:
 //! * `record` proves which PVC is the prime, and which volume is complete;
-//! * `prime` builds the prime, and the view of it in which only trusted annotations remain.
+//! * `prime` builds the prime, and the view of it in which only trusted annotations remain;
+//! * `restored` builds the temporary PVC that is restored from a snapshot, which has the same kind of record.
 
 pub mod prime;
 pub mod record;
+pub mod restored;

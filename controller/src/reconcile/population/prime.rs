@@ -8,17 +8,18 @@ use crate::objects::annotations::{
     APP, APP_VALUE, BANDWIDTH_LIMIT, BIND_IMMEDIATE, CLONE_OF, CLONE_REQUEST, CONTENT_TYPE, DIGEST, NOT_KEPT,
     OUTCOME, OWNED_BY_UID, OWNER_UID, PERMISSIVE_CLONE, PLACEMENT, POD_ANNOTATIONS, POD_LABELS, POD_PHASE,
     POD_READY, POD_RESTARTS, POPULATES, POPULATOR_KIND, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED,
-    PRIORITY_CLASS, REPLACED_PODS, RUNNING, RUNNING_MESSAGE, RUNNING_REASON, SELECTED_NODE, SERVICE_ACCOUNT,
-    SOURCE_POD, SOURCE_POD_NAME, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, STREAMS,
-    TARGET_POD, TRANSFER, TRANSFER_FALLBACK, TRANSFER_MODE, UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME, VERIFY,
+    PRIORITY_CLASS, REPLACED_PODS, RESTORED, RUNNING, RUNNING_MESSAGE, RUNNING_REASON, SELECTED_NODE,
+    SERVICE_ACCOUNT, SOURCE_POD, SOURCE_POD_NAME, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE,
+    SOURCE_RUNNING_REASON, STREAMS, TARGET_POD, TRANSFER, TRANSFER_FALLBACK, TRANSFER_MODE,
+    UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME, VERIFY,
 };
 use crate::objects::claim::VolumeMode;
 use crate::objects::placement::Placement;
-use crate::objects::{Claim, Key, Kind, PopulatorKind, names};
+use crate::objects::{Claim, ClonedObject, Kind, PopulatorKind, names};
 
 /// What the controller itself writes on a prime. Users of the source's namespace can change these: the sealed ones
 /// count only with their seal, and the others only describe.
-const STATE: [&str; 22] = [
+const STATE: [&str; 23] = [
     TRANSFER_MODE,
     TRANSFER_FALLBACK,
     POD_PHASE,
@@ -41,6 +42,7 @@ const STATE: [&str; 22] = [
     NOT_KEPT,
     REPLACED_PODS,
     SELECTED_NODE,
+    RESTORED,
 ];
 
 /// Settings of the clone that the target may have as annotations.
@@ -75,7 +77,7 @@ pub struct PrimePurpose<'a> {
     /// The target, which gets the volume.
     pub target: &'a Claim,
     /// The source.
-    pub source: &'a Key,
+    pub source: &'a ClonedObject,
     /// The settings of the data source.
     pub settings: &'a [(&'static str, String)],
 }
@@ -84,7 +86,7 @@ impl PrimePurpose<'_> {
     /// The annotations that direct the clone.
     fn annotations(&self) -> BTreeMap<String, String> {
         let target = &self.target.metadata;
-        let is_local = target.namespace == self.source.namespace;
+        let is_local = target.namespace == self.source.key.namespace;
         let local = LOCAL_SETTINGS.iter().filter(|_| is_local);
         let own = SETTINGS.iter().chain(local);
         let mut all: BTreeMap<String, String> =
@@ -160,7 +162,7 @@ pub fn object(purpose: &PrimePurpose<'_>, kind: PopulatorKind) -> Value {
         "kind": "PersistentVolumeClaim",
         "metadata": {
             "name": names::prime(kind, &target.uid),
-            "namespace": purpose.source.namespace,
+            "namespace": purpose.source.key.namespace,
             "labels": labels,
             "annotations": annotations,
         },
@@ -176,6 +178,7 @@ pub fn object(purpose: &PrimePurpose<'_>, kind: PopulatorKind) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objects::Key;
 
     fn target(annotations: &Value) -> Claim {
         serde_json::from_value(json!({
@@ -196,7 +199,7 @@ mod tests {
     #[test]
     fn a_prime_has_the_class_size_modes_and_node_of_its_target() {
         let target = target(&json!({ SELECTED_NODE: "node1" }));
-        let source = Key::new("s", "golden");
+        let source = ClonedObject::claim(Key::new("s", "golden"));
         let purpose =
             PrimePurpose { target: &target, source: &source, settings: &[(STREAMS, "4".to_owned())] };
         let own = object(&purpose, PopulatorKind::CloneSource);
@@ -229,7 +232,7 @@ mod tests {
             .map(|name| (name, if name == PLACEMENT { chosen } else { labels }.to_owned()));
         for (target, settings) in [(&annotated, &[][..]), (&plain, &settings)] {
             let seen = |namespace: &str| {
-                let source = Key::new(namespace, "golden");
+                let source = ClonedObject::claim(Key::new(namespace, "golden"));
                 view(&prime(&json!({})), Some(PrimePurpose { target, source: &source, settings }), false)
                     .metadata
             };
@@ -249,8 +252,10 @@ mod tests {
         let evil = prime(&json!({
             CLONE_REQUEST: "secret/vault", VERIFY: "never", CLONE_OF: "true", SERVICE_ACCOUNT: "admin", DIGEST: "x",
         }));
-        let (target, source) =
-            (target(&json!({ SERVICE_ACCOUNT: "root", VERIFY: "readback" })), Key::new("s", "golden"));
+        let (target, source) = (
+            target(&json!({ SERVICE_ACCOUNT: "root", VERIFY: "readback" })),
+            ClonedObject::claim(Key::new("s", "golden")),
+        );
         let purpose = PrimePurpose { target: &target, source: &source, settings: &[] };
         let seen = view(&evil, Some(purpose), false).metadata;
         assert_eq!(seen.annotation(CLONE_REQUEST), Some("s/golden"));

@@ -1,30 +1,51 @@
-//! What the controller records on a target PVC under its seal: which PVC is the prime, and which volume is complete.
+//! What the controller records on a target PVC under its seal: which PVC is the prime, which volume is complete, and
+//! which PVC was restored from a snapshot.
 
 use serde_json::{Map, Value};
 
-use crate::objects::annotations::{POPULATED_VOLUME, PRIME};
+use crate::objects::annotations::{POPULATED_VOLUME, PRIME, RESTORED};
 use crate::objects::{Meta, Uid};
 use crate::token::key::TokenKey;
 use crate::token::seal::Purpose;
 
 /// The annotation that records on the target with this metadata that the controller created `prime` for it.
 pub fn prime_annotation(target: &Meta, prime: &Meta, key: &TokenKey) -> String {
-    let fields = [target.uid.as_str(), &prime.namespace, prime.uid.as_str()];
-    format!("{} {} {}", prime.namespace, prime.uid, key.seal(Purpose::Prime, &fields))
+    sealed(Purpose::Prime, target, prime, key)
 }
 
 /// Whether the target with this metadata records `prime`.
 pub fn records_prime(target: &Meta, prime: &Meta, key: &TokenKey) -> bool {
-    let Some(text) = target.annotation(PRIME) else { return false };
+    is_sealed(target.annotation(PRIME), Purpose::Prime, target, prime, key)
+}
+
+/// The annotation that records on the target with this metadata that the controller created `restored` from a snapshot
+/// as the source of its clone.
+pub fn restored_annotation(target: &Meta, restored: &Meta, key: &TokenKey) -> String {
+    sealed(Purpose::Restored, target, restored, key)
+}
+
+/// Whether the target with this metadata records `restored`.
+pub fn records_restored(target: &Meta, restored: &Meta, key: &TokenKey) -> bool {
+    is_sealed(target.annotation(RESTORED), Purpose::Restored, target, restored, key)
+}
+
+/// The record of `claim` on `target`: its namespace, its UID and a seal.
+fn sealed(purpose: Purpose, target: &Meta, claim: &Meta, key: &TokenKey) -> String {
+    let fields = [target.uid.as_str(), &claim.namespace, claim.uid.as_str()];
+    format!("{} {} {}", claim.namespace, claim.uid, key.seal(purpose, &fields))
+}
+
+fn is_sealed(text: Option<&str>, purpose: Purpose, target: &Meta, claim: &Meta, key: &TokenKey) -> bool {
+    let Some(text) = text else { return false };
     let mut words = text.split(' ');
     let (Some(namespace), Some(uid), Some(seal), None) =
         (words.next(), words.next(), words.next(), words.next())
     else {
         return false;
     };
-    namespace == prime.namespace
-        && uid == prime.uid.as_str()
-        && key.has_sealed(Purpose::Prime, &[target.uid.as_str(), namespace, uid], seal)
+    namespace == claim.namespace
+        && uid == claim.uid.as_str()
+        && key.has_sealed(purpose, &[target.uid.as_str(), namespace, uid], seal)
 }
 
 /// A complete volume, which is handed over to the target.
@@ -92,6 +113,10 @@ mod tests {
         let forged = text.replacen(" p ", " q ", 1);
         assert!(!records_prime(&meta("t", &[(PRIME, forged)]), &prime("s", "q"), &key()));
         assert!(!records_prime(&meta("t", &[(PRIME, "s p".to_owned())]), &prime("s", "p"), &key()));
+        let as_restored = meta("t", &[(RESTORED, text)]);
+        assert!(!records_restored(&as_restored, &prime("s", "p"), &key()), "a prime is not a source");
+        let text = restored_annotation(&meta("t", &[]), &prime("s", "p"), &key());
+        assert!(records_restored(&meta("t", &[(RESTORED, text)]), &prime("s", "p"), &key()));
     }
 
     #[test]

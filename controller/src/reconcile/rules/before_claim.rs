@@ -5,7 +5,7 @@ use crate::pods::claim;
 use crate::policy::Policy;
 use crate::reconcile::observed::{Observed, Origin};
 use crate::reconcile::permission::check::Permission;
-use crate::reconcile::rules::kept;
+use crate::reconcile::rules::{kept, snapshot};
 use crate::reconcile::step::Step;
 use crate::reconcile::{adoption, compatibility};
 
@@ -28,9 +28,12 @@ pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
         Origin::Withheld(why) => return Step::Denied(why.clone()),
         Origin::NotOurs(kind) => return Step::NotOurs(kind.clone()),
         Origin::None => return Step::Nothing,
-        Origin::Claim(key) => key,
+        Origin::Claim(key) | Origin::Snapshot(key) => key,
     };
     if let Some(step) = permission(seen) {
+        return step;
+    }
+    if let Some(step) = snapshot::unready(seen) {
         return step;
     }
     let Some(source) = &seen.source else { return Step::NoSource(key.clone()) };

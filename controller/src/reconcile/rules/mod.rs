@@ -4,6 +4,7 @@ pub(crate) mod before_claim;
 pub(crate) mod kept;
 pub(crate) mod populated;
 pub(crate) mod running;
+pub(crate) mod snapshot;
 
 use std::time::Duration;
 
@@ -71,6 +72,7 @@ fn leaving(seen: &Observed) -> Option<Step> {
     let left = seen.source_pod.is_some()
         || seen.target_pod.is_some()
         || !seen.orphans.is_empty()
+        || seen.left_restored().is_some()
         || held
         || populated;
     if left {
@@ -90,6 +92,10 @@ pub(super) fn again(step: &Step, policy: &Policy, seen: &Observed) -> Option<Dur
         Step::NoSource(_) if matches!(seen.permission, Some(Permission::Token(_) | Permission::Granted)) => {
             Some(every.wait * 30)
         }
+        // No watch reports snapshots.
+        Step::NoSource(_) if matches!(seen.origin, Origin::Snapshot(_)) => Some(every.wait * 5),
+        Step::SnapshotNotReady(_) | Step::ReplaceRestored(_) | Step::RestoredLeaving => Some(every.wait),
+        Step::CannotRestore(_) | Step::Restoring | Step::RestoredInTheWay(_) => Some(every.wait * 5),
         // No watch reports volumes.
         Step::NoSource(_) | Step::NotOurs(_) if seen.volumes != Volumes::NotAsked => Some(every.wait * 15),
         Step::VolumeInTheWay(_) | Step::PrimeInTheWay(_) | Step::NoProvisioner(_) | Step::Populating => {

@@ -13,6 +13,7 @@ use crate::reconcile::compatibility;
 use crate::reconcile::observed::{Observed, Origin, Population, Prime, Provisioner};
 use crate::reconcile::population::record::PopulatedVolume;
 use crate::reconcile::rules::before_claim::permission;
+use crate::reconcile::rules::snapshot;
 use crate::reconcile::step::{PrimeFault, Step};
 
 /// The reclaim policy under which a volume survives its claim.
@@ -95,9 +96,12 @@ fn before_prime(seen: &Observed, claim: &Claim, population: &Population, policy:
         Origin::Withheld(why) => return Step::Denied(why.clone()),
         Origin::NotOurs(kind) => return Step::NotOurs(kind.clone()),
         Origin::None => return Step::Nothing,
-        Origin::Claim(_) => {}
+        Origin::Claim(_) | Origin::Snapshot(_) => {}
     }
     if let Some(step) = permission(seen) {
+        return step;
+    }
+    if let Some(step) = snapshot::unready(seen) {
         return step;
     }
     let Some(source) = &seen.source else {

@@ -20,7 +20,7 @@ use crate::pods::termination::TargetMessage;
 use crate::policy::{Policy, Transfer};
 use crate::reconcile::observed::{Observed, Origin};
 use crate::reconcile::rules::before_claim::permission;
-use crate::reconcile::rules::kept;
+use crate::reconcile::rules::{kept, snapshot};
 use crate::reconcile::step::Slot;
 use crate::reconcile::step::{ReplaceReason, Step};
 use crate::reconcile::transfer::TransferMode;
@@ -80,10 +80,11 @@ fn finished(seen: &Observed) -> Step {
     let keeps_source = seen.source_pod.as_ref().is_none_or(|pod| {
         pod.is_over(SOURCE_CONTAINER) && pod.metadata.namespace == claim.metadata.namespace
     });
-    if retains(seen) && keeps_source {
+    let keeps_restored = seen.left_restored().is_some();
+    if retains(seen) && keeps_source && !keeps_restored {
         return Step::Done;
     }
-    let left = seen.source_pod.is_some() || seen.target_pod.is_some() || claim.is_held();
+    let left = seen.source_pod.is_some() || seen.target_pod.is_some() || claim.is_held() || keeps_restored;
     if left { Step::TidyUp } else { Step::Done }
 }
 
@@ -141,6 +142,9 @@ fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
     if waits_for_consumer(seen, claim, policy) {
         return Some(Step::WaitForConsumer);
     }
+    if let Some(step) = snapshot::unready(seen) {
+        return Some(step);
+    }
     let Some(source) = &seen.source else { return seen.source_key().cloned().map(Step::NoSource) };
     if let Err(why) = compatibility::claims(source, claim, policy) {
         return Some(Step::Incompatible(why));
@@ -160,8 +164,10 @@ fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
     if waits_for_volume(seen, claim) {
         return Some(Step::WaitForVolume);
     }
-    (seen.target_pod.is_none() && seen.source_pod.is_none() && seen.slot != Slot::Free)
-        .then_some(Step::Queued)
+    if seen.target_pod.is_none() && seen.source_pod.is_none() && seen.slot != Slot::Free {
+        return Some(Step::Queued);
+    }
+    snapshot::restoring(seen, claim)
 }
 
 /// Whether the claim must be bound before it gets a pod. As in CDI, that holds if its class binds immediately: no node

@@ -6,7 +6,7 @@ use crate::progress::clone_progress::{Progress, target_activity};
 use crate::reconcile::last_error::LastError;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::reserved_volumes;
-use crate::reconcile::status::running::{RunningCondition, RunningConditions};
+use crate::reconcile::status::running::{RunningCondition, RunningConditions, no_source};
 use crate::reconcile::step::Step;
 
 /// All three conditions, in this order.
@@ -98,12 +98,12 @@ fn cause(step: &Step, seen: &Observed) -> Option<(Reason, String)> {
         Step::Invalid(why) => (Reason::ErrClaimNotValid, why.clone()),
         Step::NotOurs(kind) => (
             Reason::SourceNotSupported,
-            format!("Decant clones PVCs; it leaves a DataVolume with source {kind} alone"),
+            format!("Decant clones PVCs and snapshots; it leaves a DataVolume with source {kind} alone"),
         ),
         Step::Unresolved(why) => (Reason::CloneWithoutSource, why.clone()),
-        Step::NoSource(key) => {
-            (Reason::CloneWithoutSource, format!("The source pvc {} doesn't exist", key.name))
-        }
+        Step::NoSource(key) => (Reason::CloneWithoutSource, no_source(key, seen)),
+        Step::CannotRestore(why) => (Reason::CannotRestore, why.clone()),
+        Step::SnapshotNotReady(why) => (Reason::SnapshotNotReady, why.clone()),
         Step::Unfit(why) => (
             Reason::CloneValidationFailed,
             format!("The clone doesn't meet the validation requirements: {why}"),

@@ -34,6 +34,7 @@ fn stage(step: &Step, population: &Population) -> Stage {
         | Step::VolumeInTheWay(_)
         | Step::VolumeGone
         | Step::Lost
+        | Step::CannotRestore(_)
         | Step::Invalid(_)
         | Step::Unresolved(_)
         | Step::NotOurs(_)

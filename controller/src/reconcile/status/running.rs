@@ -11,9 +11,9 @@ use crate::objects::reason::is_usual;
 use crate::objects::{ConditionStatus, Key, Pod, PodPhase, Reason};
 use crate::pods::role::Role;
 use crate::pods::termination::last_end;
-use crate::reconcile::observed::Observed;
+use crate::reconcile::observed::{Observed, Origin};
 use crate::reconcile::step::Slot;
-use crate::reconcile::step::{PrimeFault, Step};
+use crate::reconcile::step::{PrimeFault, RestoreFault, Step};
 
 /// The message of every failure because the target is too small (docs/protocol.md section 4.7).
 const TOO_SMALL: &str = "DataVolume too small to contain image";
@@ -179,7 +179,7 @@ fn waiting(step: &Step, seen: &Observed, now: OffsetDateTime) -> Option<RunningC
             Slot::Free | Slot::GiveWay => return None,
         },
         Step::SourceInUse(pods) => {
-            let source = seen.source_key().map(|key| key.name.as_str()).unwrap_or_default();
+            let source = seen.source.as_ref().map(|claim| claim.metadata.name.as_str()).unwrap_or_default();
             RunningCondition::no(
                 Reason::CloneSourceInUse,
                 format!("pod {} using PersistentVolumeClaim {source}", list(pods)),
@@ -197,10 +197,15 @@ fn waiting(step: &Step, seen: &Observed, now: OffsetDateTime) -> Option<RunningC
         Step::Denied(why) => RunningCondition::no(Reason::CloneNotAllowed, why.clone()),
         Step::Unproven => RunningCondition::no(Reason::CloneNotProven, UNPROVEN),
         Step::VolumeInTheWay(why) => RunningCondition::no(Reason::VolumeInTheWay, why.clone()),
-        Step::NoSource(key) => RunningCondition::no(
-            Reason::CloneWithoutSource,
-            format!("The source pvc {} doesn't exist", key.name),
-        ),
+        Step::NoSource(key) => RunningCondition::no(Reason::CloneWithoutSource, no_source(key, seen)),
+        Step::CannotRestore(why) => RunningCondition::no(Reason::CannotRestore, why.clone()),
+        Step::SnapshotNotReady(why) => RunningCondition::no(Reason::SnapshotNotReady, why.clone()),
+        Step::RestoredInTheWay(why) => RunningCondition::no(Reason::RestoredInTheWay, why.clone()),
+        Step::ReplaceRestored(fault) => RunningCondition::no(Reason::RestoredReplaced, restore_fault(*fault)),
+        Step::Restoring => {
+            let error = seen.snapshot.as_ref()?.error.as_ref()?;
+            RunningCondition::no(error.reason.as_str(), error.message.as_str())
+        }
         Step::NoProvisioner(why) => RunningCondition::no(Reason::NoProvisioner, why.clone()),
         Step::PrimeInTheWay(why) => RunningCondition::no(Reason::PrimeInTheWay, why.clone()),
         Step::Populating => {
@@ -217,7 +222,7 @@ fn waiting(step: &Step, seen: &Observed, now: OffsetDateTime) -> Option<RunningC
         }
         Step::NotOurs(kind) if seen.population.is_some() => RunningCondition::no(
             Reason::SourceNotSupported,
-            format!("Decant clones PVCs; it does not clone a {kind}"),
+            format!("Decant clones PVCs and snapshots; it does not clone a {kind}"),
         ),
         Step::PrimeDone
         | Step::RetainVolume
@@ -239,6 +244,27 @@ fn waiting(step: &Step, seen: &Observed, now: OffsetDateTime) -> Option<RunningC
 /// The message about a complete volume that was deleted, or taken by another claim, before the claim was bound to it.
 const VOLUME_GONE: &str = "the complete volume was deleted or taken by another claim before this PVC was bound to it; the clone \
     starts over";
+
+/// The message about a source that does not exist. The text about PVCs is CDI's.
+pub(super) fn no_source(key: &Key, seen: &Observed) -> String {
+    match &seen.origin {
+        Origin::Snapshot(_) => format!("The source snapshot {} doesn't exist", key.name),
+        _ => format!("The source pvc {} doesn't exist", key.name),
+    }
+}
+
+/// Why the temporary PVC of a snapshot is replaced, for people.
+fn restore_fault(fault: RestoreFault) -> &'static str {
+    match fault {
+        RestoreFault::Unproven => {
+            "the PVC that was restored from the snapshot has no record of this controller, so its content is not trusted; it is \
+             restored again"
+        }
+        RestoreFault::Lost => {
+            "the PVC that was restored from the snapshot lost its volume; the snapshot is restored again"
+        }
+    }
+}
 
 /// Why a prime is replaced, for people.
 fn prime_fault(fault: PrimeFault) -> &'static str {

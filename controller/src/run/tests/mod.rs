@@ -13,7 +13,7 @@ mod sidecars;
 use super::*;
 use crate::api::cluster::{ApiError, ListPage, ListParams, Part, Watch};
 use crate::objects::annotations::{EXTENDED_TOKEN, TOKEN};
-use crate::objects::{Kind, Object, Uid, decode};
+use crate::objects::{ClonedKind, Kind, Object, Uid, decode};
 use crate::token::asker::Asker;
 use crate::token::grant::Grant;
 
@@ -274,7 +274,13 @@ impl Bench {
     fn short_token(&self, source_uid: Option<&str>) -> Value {
         let uid = source_uid.map(Uid::from);
         let asker = Asker { username: "system:serviceaccount:b:ci".to_owned(), ..Asker::default() };
-        let grant = Grant { source: &golden(), source_uid: uid.as_ref(), target: &copy(), asker: &asker };
+        let grant = Grant {
+            source: &golden(),
+            source_kind: ClonedKind::Claim,
+            source_uid: uid.as_ref(),
+            target: &copy(),
+            asker: &asker,
+        };
         json!({TOKEN: self.keys.short(&grant, true, OffsetDateTime::now_utc())})
     }
 

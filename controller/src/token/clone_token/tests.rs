@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::objects::ClonedKind;
 use crate::token::asker::Asker;
 use crate::token::claims::LEEWAY;
 
@@ -47,7 +48,13 @@ fn long_at(token: &str, now: OffsetDateTime) -> Result<(), TokenRefusal> {
 
 /// A short token signed with `key` for a source that exists.
 fn short_of(key: &TokenKey, source: &Key, target: &Key) -> String {
-    let grant = Grant { source, source_uid: Some(&source_uid()), target, asker: &jane() };
+    let grant = Grant {
+        source,
+        source_kind: ClonedKind::Claim,
+        source_uid: Some(&source_uid()),
+        target,
+        asker: &jane(),
+    };
     key.short(&grant, false, noon())
 }
 
@@ -56,14 +63,25 @@ fn short() -> String {
 }
 
 fn long() -> String {
-    let grant =
-        Grant { source: &source(), source_uid: Some(&source_uid()), target: &target(), asker: &jane() };
+    let grant = Grant {
+        source: &source(),
+        source_kind: ClonedKind::Claim,
+        source_uid: Some(&source_uid()),
+        target: &target(),
+        asker: &jane(),
+    };
     key().long(&grant, &uid(), noon())
 }
 
 /// A long token from before the source exists.
 fn provisional() -> String {
-    let grant = Grant { source: &source(), source_uid: None, target: &target(), asker: &jane() };
+    let grant = Grant {
+        source: &source(),
+        source_kind: ClonedKind::Claim,
+        source_uid: None,
+        target: &target(),
+        asker: &jane(),
+    };
     key().long(&grant, &uid(), noon())
 }
 
@@ -131,10 +149,21 @@ fn a_long_token_from_before_its_source_lasts_an_hour() {
 #[test]
 fn a_token_keeps_the_user_the_source_and_whether_the_caller_was_proven() {
     let granted = key().check_short(&short(), &source(), &target(), noon()).unwrap();
-    let expected =
-        Granted { asker: jane(), source_uid: Some(source_uid()), written: noon(), caller_is_proven: false };
+    let expected = Granted {
+        asker: jane(),
+        source_kind: ClonedKind::Claim,
+        source_uid: Some(source_uid()),
+        written: noon(),
+        caller_is_proven: false,
+    };
     assert_eq!(granted, expected);
-    let grant = Grant { source: &source(), source_uid: None, target: &target(), asker: &jane() };
+    let grant = Grant {
+        source: &source(),
+        source_kind: ClonedKind::Claim,
+        source_uid: None,
+        target: &target(),
+        asker: &jane(),
+    };
     let proven = key().short(&grant, true, noon());
     let granted = key().check_short(&proven, &source(), &target(), noon()).unwrap();
     assert_eq!((granted.source_uid, granted.caller_is_proven), (None, true));
@@ -276,7 +305,13 @@ fn a_token_that_is_too_long_is_refused() {
         asker.groups.push("g".to_owned());
     }
     asker.groups.pop();
-    let grant = Grant { source: &longest, source_uid: Some(&uid()), target: &longest, asker: &asker };
+    let grant = Grant {
+        source: &longest,
+        source_kind: ClonedKind::Claim,
+        source_uid: Some(&uid()),
+        target: &longest,
+        asker: &asker,
+    };
     let token = key().long(&grant, &uid(), noon());
     assert_eq!(key().check_long(&token, &longest, &longest, &uid(), noon()).map(drop), Ok(()));
 }

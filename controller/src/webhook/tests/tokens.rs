@@ -5,7 +5,7 @@ use time::Duration;
 
 use super::{OWN, ask, asker, create, dv, gate, gives_token_for, golden, key, mutated, now, patched};
 use crate::objects::annotations::{EXTENDED_TOKEN, PRE_POPULATED, TOKEN};
-use crate::objects::{Key, Kind, Uid};
+use crate::objects::{ClonedKind, Key, Kind, Uid};
 use crate::token::grant::Grant;
 use crate::webhook::gate::Gate;
 use crate::webhook::review::Verdict;
@@ -85,16 +85,26 @@ fn target() -> Key {
 /// A short token of jane, written `ago`.
 fn short(source_uid: Option<&str>, ago: Duration) -> Value {
     let uid = source_uid.map(Uid::from);
-    let grant =
-        Grant { source: &source(), source_uid: uid.as_ref(), target: &target(), asker: &asker("jane") };
+    let grant = Grant {
+        source: &source(),
+        source_kind: ClonedKind::Claim,
+        source_uid: uid.as_ref(),
+        target: &target(),
+        asker: &asker("jane"),
+    };
     json!({TOKEN: key().short(&grant, true, now() - ago)})
 }
 
 /// A long token of jane.
 fn long(source_uid: Option<&str>) -> Value {
     let uid = source_uid.map(Uid::from);
-    let grant =
-        Grant { source: &source(), source_uid: uid.as_ref(), target: &target(), asker: &asker("jane") };
+    let grant = Grant {
+        source: &source(),
+        source_kind: ClonedKind::Claim,
+        source_uid: uid.as_ref(),
+        target: &target(),
+        asker: &asker("jane"),
+    };
     json!({EXTENDED_TOKEN: key().long(&grant, &Uid::from("u-1"), now())})
 }
 
@@ -137,7 +147,13 @@ fn a_token_without_its_users_right_is_renewed_by_a_user_who_may_clone() {
 
 #[test]
 fn a_token_of_a_previous_version_is_renewed_by_a_user_with_permission() {
-    let grant = Grant { source: &source(), source_uid: None, target: &target(), asker: &asker("jane") };
+    let grant = Grant {
+        source: &source(),
+        source_kind: ClonedKind::Claim,
+        source_uid: None,
+        target: &target(),
+        asker: &asker("jane"),
+    };
     let old = json!({EXTENDED_TOKEN: key().long_without_asker(&grant, &Uid::from("u-1"), now())});
     assert!(gives_token_for(&update(&with_source(&["jane"]), "jane", &old, &old), &source(), &target()));
 }

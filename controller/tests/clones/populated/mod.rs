@@ -6,6 +6,7 @@ mod data_volumes;
 mod faults;
 mod kills;
 mod refusals;
+mod snapshots;
 
 use std::time::{Duration, Instant};
 

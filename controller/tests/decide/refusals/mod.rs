@@ -15,7 +15,7 @@ use decant_controller::policy::Policy;
 use decant_controller::reconcile::actions::Action;
 use decant_controller::reconcile::decide::{Decision, decide};
 use decant_controller::reconcile::last_error::{LastError, LastErrors};
-use decant_controller::reconcile::observed::{Observed, Population, Prime};
+use decant_controller::reconcile::observed::{Observed, Origin, Population, Prime, Restored};
 use decant_controller::reconcile::outcome::CloneOutcome;
 use decant_controller::reconcile::permission::check::Permission;
 use decant_controller::reconcile::reserved_volumes::Volumes;
@@ -26,7 +26,7 @@ use proptest::prelude::*;
 
 use crate::fixtures::{
     claimed, complete, copying, filling, handing_over, now, populated_volume, prime, read, recorded,
-    source_pod, start, target_pod, unbound,
+    restored_claim, source_pod, start, target_pod, unbound,
 };
 use serde_json::json;
 use stub::{RefusingCluster, claim_object, executor, with_identity};
@@ -64,6 +64,9 @@ fn actions() -> Vec<Action> {
         Action::HandOverVolume,
         Action::RestorePolicy,
         Action::MarkPopulated,
+        Action::MakeRestored,
+        Action::RecordRestored,
+        Action::DeleteRestored,
     ];
     actions.extend(population_actions());
     for role in [Role::Source, Role::Target] {
@@ -76,7 +79,7 @@ fn actions() -> Vec<Action> {
         ]);
     }
     let kinds: std::collections::BTreeSet<u8> = actions.iter().map(kind).collect();
-    assert_eq!(kinds.len(), 31, "an action is missing in this list");
+    assert_eq!(kinds.len(), 33, "an action is missing in this list");
     actions
 }
 
@@ -132,6 +135,9 @@ fn kind(action: &Action) -> u8 {
         Action::HandOverVolume => 27,
         Action::RestorePolicy => 28,
         Action::MarkPopulated => 29,
+        Action::MakeRestored => 30,
+        Action::RecordRestored => 31,
+        Action::DeleteRestored => 32,
     }
 }
 
@@ -150,6 +156,11 @@ fn everything() -> Observed {
         source_pod: Some(with_identity(&source_pod("Pending", "target-uid", "1"), Role::Source)),
         orphans: vec![source_pod("Running", "old-uid", "1")],
         volumes: Volumes::Reserved(vec![volume()]),
+        restored: Restored::Ours {
+            claim: restored_claim("Pending"),
+            is_recorded: true,
+            waits_for_consumer: false,
+        },
         ..claimed()
     }
 }
@@ -191,6 +202,8 @@ fn changes_claim(action: &Action) -> bool {
             | Action::Hold(_)
             | Action::HoldPopulation(_)
             | Action::RecordPrime
+            | Action::MakeRestored
+            | Action::RecordRestored
             | Action::RecordPopulation(_)
             | Action::ForgetPopulation
             | Action::ForgetNode
@@ -201,13 +214,19 @@ fn changes_claim(action: &Action) -> bool {
 /// The error of `action` where everything is refused with `error`.
 fn trouble_of(action: &Action, error: &ApiError) -> LastError {
     let refusal = error.clone();
-    let double = Arc::new(RefusingCluster {
-        claim: claim_object(),
-        ..RefusingCluster::refusing(move |_| Some(refusal.clone()))
-    });
+    let mut claim = claim_object();
+    if *action == Action::MakeRestored {
+        // Otherwise the PVC is not created.
+        claim["metadata"]["finalizers"] = json!(["cdi.kubevirt.io/cloneSource"]);
+    }
+    let double =
+        Arc::new(RefusingCluster { claim, ..RefusingCluster::refusing(move |_| Some(refusal.clone())) });
     let mut seen = everything();
     if *action == Action::KeepToken {
         seen.permission = Some(Permission::ExtendToken("token".to_owned()));
+    }
+    if *action == Action::MakeRestored {
+        seen.origin = Origin::Snapshot(Key::new("n", "golden"));
     }
     if population_actions().contains(action) {
         seen.population = Some(population());

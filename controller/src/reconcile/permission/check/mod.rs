@@ -3,16 +3,18 @@
 use time::OffsetDateTime;
 
 use crate::objects::annotations::ALLOW_CLONE_TO;
-use crate::objects::{Key, Kind, PopulatorRef, Uid};
+use crate::objects::{ClonedKind, Key, Kind, PopulatorRef, Uid};
 use crate::token::asker::Asker;
-use crate::token::grant::TokenRefusal;
+use crate::token::grant::{Granted, TokenRefusal};
 use crate::token::key::TokenKey;
 
 /// A request for a clone, and the facts that may allow it.
 #[derive(Debug, Clone)]
 pub struct Ask<'a> {
-    /// The claim to read; for a DataSource, the claim that it points to.
+    /// The claim or snapshot to read; for a DataSource, the one that it points to.
     pub source: &'a Key,
+    /// Which of the two it is.
+    pub source_kind: ClonedKind,
     /// UID of the source; `None` if it does not exist.
     pub source_uid: Option<&'a Uid>,
     /// The object of another namespace through which the request names the source, if it does.
@@ -23,7 +25,7 @@ pub struct Ask<'a> {
     pub target_uid: &'a Uid,
     /// The kind of the target.
     pub target_kind: TargetKind,
-    /// The annotation [`ALLOW_CLONE_TO`] of the source claim.
+    /// The annotation [`ALLOW_CLONE_TO`] of the source.
     pub consent: Option<&'a str>,
     /// The annotation `cdi.kubevirt.io/storage.clone.token` of the target.
     pub short_token: Option<&'a str>,
@@ -127,9 +129,11 @@ pub fn check(ask: &Ask<'_>, keys: &TokenKey) -> Finding {
     }
     let long =
         ask.long_token.map(|token| keys.check_long(token, ask.source, ask.target, ask.target_uid, ask.now));
+    let of_kind = |granted: Result<Granted, _>| granted.and_then(|granted| granted.for_kind(ask.source_kind));
+    let long = long.map(of_kind);
     // The short token of a claim does not count, because users can write any annotation of their claims.
     let short = ask.short_token.filter(|_| ask.target_kind == TargetKind::DataVolume);
-    let short = short.map(|token| keys.check_short(token, ask.source, ask.target, ask.now));
+    let short = short.map(|token| keys.check_short(token, ask.source, ask.target, ask.now)).map(of_kind);
     let fresh = short.as_ref().and_then(|short| short.as_ref().ok());
     let fresh =
         fresh.filter(|short| short.source_uid.is_none() || short.source_uid.as_ref() == ask.source_uid);
@@ -181,6 +185,7 @@ fn denial(ask: &Ask<'_>, refusal: Option<TokenRefusal>) -> String {
     if let Some(through) = &ask.through {
         return through.denial(&target.namespace);
     }
+    let noun = ask.source_kind.noun();
     let token = match (refusal, ask.target_kind) {
         (Some(why), _) => format!("the token is of no use: {why}"),
         (None, TargetKind::DataVolume) => "there is no token from the admission webhook".to_owned(),
@@ -189,7 +194,7 @@ fn denial(ask: &Ask<'_>, refusal: Option<TokenRefusal>) -> String {
         }
     };
     format!(
-        "Nothing allows cloning claim {source} into namespace {}: {token}, and the claim's owner has not given consent. {}",
+        "Nothing allows cloning {noun} {source} into namespace {}: {token}, and the {noun}'s owner has not given consent. {}",
         target.namespace,
         remedy(ask),
     )
@@ -202,9 +207,10 @@ pub(crate) fn revoked(ask: &Ask<'_>, asker: &Asker) -> String {
     if let Some(through) = &ask.through {
         return through.denial(&target.namespace);
     }
+    let noun = ask.source_kind.noun();
     format!(
-        "Nothing allows cloning claim {source} into namespace {} any more: user {}, who asked for it, may not clone it now, \
-         or the claim that the token was given for is gone. {}",
+        "Nothing allows cloning {noun} {source} into namespace {} any more: user {}, who asked for it, may not clone it now, \
+         or the {noun} that the token was given for is gone. {}",
         target.namespace,
         asker.username,
         remedy(ask),
@@ -254,14 +260,19 @@ fn remedy(ask: &Ask<'_>) -> String {
         ),
         TargetKind::CloneSource => format!(
             "Either have a ReferenceGrant (gateway.networking.k8s.io) created in namespace {from}, from kind {} of group {} in \
-             namespace {} to PersistentVolumeClaim {}",
+             namespace {} to {} {}",
             Kind::CloneSource.name(),
             Kind::CloneSource.group(),
             target.namespace,
+            ask.source_kind.kind().name(),
             source.name,
         ),
     };
-    format!("{by_right}, or annotate the claim {source} with {ALLOW_CLONE_TO}={}", target.namespace)
+    format!(
+        "{by_right}, or annotate the {} {source} with {ALLOW_CLONE_TO}={}",
+        ask.source_kind.noun(),
+        target.namespace
+    )
 }
 
 #[cfg(test)]

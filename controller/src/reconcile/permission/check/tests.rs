@@ -1,7 +1,7 @@
 use time::Duration;
 
 use super::*;
-use crate::objects::PopulatorKind;
+use crate::objects::{ClonedKind, PopulatorKind};
 use crate::token::grant::Grant;
 
 struct Case {
@@ -34,6 +34,7 @@ impl Case {
     fn grant(&self) -> Grant<'_> {
         Grant {
             source: &self.source,
+            source_kind: ClonedKind::Claim,
             source_uid: self.source_uid.as_ref(),
             target: &self.target,
             asker: &self.asker,
@@ -51,6 +52,7 @@ impl Case {
     fn check(&self, consent: Option<&str>, short: Option<&str>, long: Option<&str>) -> Finding {
         let ask = Ask {
             source: &self.source,
+            source_kind: ClonedKind::Claim,
             source_uid: self.source_uid.as_ref(),
             through: self.through.clone(),
             target: &self.target,
@@ -282,5 +284,31 @@ fn a_denial_does_not_name_the_claim_behind_a_volume_clone_source_of_another_name
         // What the user gets if the VolumeCloneSource does not exist.
         assert_eq!(why, denial_through_populator(&populator, "b"));
         assert!(!why.contains("golden"), "{why}");
+    }
+}
+
+#[test]
+fn a_token_for_a_claim_is_none_for_a_snapshot_of_the_same_name() {
+    let mut case = Case::new();
+    for source_uid in [None, Some(Uid::from("s-1"))] {
+        case.source_uid = source_uid;
+        let (short, long) = (case.short(), case.long());
+        let ask = |source_kind| Ask {
+            source: &case.source,
+            source_kind,
+            source_uid: case.source_uid.as_ref(),
+            through: None,
+            target: &case.target,
+            target_uid: &case.uid,
+            target_kind: case.kind,
+            consent: None,
+            short_token: Some(&short),
+            long_token: Some(&long),
+            now: case.now,
+        };
+        let is_denied =
+            |kind| matches!(check(&ask(kind), &case.key), Finding::Settled(Permission::Denied(_)));
+        assert!(!is_denied(ClonedKind::Claim));
+        assert!(is_denied(ClonedKind::Snapshot));
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::api::cluster::{ApiError, Cluster};
-use crate::objects::Key;
+use crate::objects::{ClonedKind, Key};
 use crate::reconcile::permission::check::{
     Ask, Finding, Permission, TargetKind, check, not_guarded, revoked,
 };
@@ -37,7 +37,7 @@ impl Judge {
         let permission = self.by_annotations(ask)?;
         let may_be_granted =
             matches!(permission, Permission::Denied(_)) && ask.target_kind == TargetKind::CloneSource;
-        if may_be_granted && self.grants.allow(ask.source, &ask.target.namespace)? {
+        if may_be_granted && self.grants.allow(ask.source, ask.source_kind, &ask.target.namespace)? {
             return Ok(Permission::Granted);
         }
         Ok(permission)
@@ -65,20 +65,25 @@ impl Judge {
         };
         // The webhook checked the right recently, and for exactly this claim.
         let is_known = extension == Some(true);
-        if !is_known && !self.may_clone(&asker, ask.source)? {
+        if !is_known && !self.may_clone(&asker, ask.source, ask.source_kind)? {
             return Ok(Permission::Denied(revoked(ask, &asker)));
         }
         if extension.is_none() {
             return Ok(Permission::Token(asker));
         }
-        let grant =
-            Grant { source: ask.source, source_uid: ask.source_uid, target: ask.target, asker: &asker };
+        let grant = Grant {
+            source: ask.source,
+            source_kind: ask.source_kind,
+            source_uid: ask.source_uid,
+            target: ask.target,
+            asker: &asker,
+        };
         Ok(Permission::ExtendToken(self.keys.long(&grant, ask.target_uid, ask.now)))
     }
 
     /// Checks again whether `asker` may clone `source`, because rights can be withdrawn and users can be removed.
-    pub fn may_clone(&self, asker: &Asker, source: &Key) -> Result<bool, ApiError> {
-        rights::may_clone(&*self.cluster, asker, source)
+    pub fn may_clone(&self, asker: &Asker, source: &Key, kind: ClonedKind) -> Result<bool, ApiError> {
+        rights::may_clone(&*self.cluster, asker, source, kind)
     }
 }
 

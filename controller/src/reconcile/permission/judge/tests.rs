@@ -2,7 +2,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::*;
-use crate::objects::{Kind, Uid};
+use crate::objects::{ClonedKind, Kind, Uid};
 use crate::reconcile::permission::check::TargetKind;
 use crate::webhook::stub::Stub;
 
@@ -44,6 +44,7 @@ fn short(source_uid: Option<&str>, caller_is_proven: bool) -> Tokens {
     let uid = source_uid.map(Uid::from);
     let grant = Grant {
         source: &Key::new("a", "golden"),
+        source_kind: ClonedKind::Claim,
         source_uid: uid.as_ref(),
         target: &Key::new("b", "copy"),
         asker: &asker(),
@@ -55,6 +56,7 @@ fn long(source_uid: Option<&str>) -> Tokens {
     let uid = source_uid.map(Uid::from);
     let grant = Grant {
         source: &Key::new("a", "golden"),
+        source_kind: ClonedKind::Claim,
         source_uid: uid.as_ref(),
         target: &Key::new("b", "copy"),
         asker: &asker(),
@@ -67,6 +69,7 @@ fn said(judge: &Judge, tokens: &Tokens, source_uid: Option<&str>) -> Permission 
     let source_uid = source_uid.map(Uid::from);
     let ask = Ask {
         source: &source,
+        source_kind: ClonedKind::Claim,
         source_uid: source_uid.as_ref(),
         through: None,
         target: &target,
@@ -154,13 +157,14 @@ fn a_question_that_gets_no_answer_is_an_error_and_no_permission() {
         permitted(stub);
         stub.is_down = true;
     });
-    assert!(judge.may_clone(&asker(), &Key::new("a", "golden")).is_err());
+    assert!(judge.may_clone(&asker(), &Key::new("a", "golden"), ClonedKind::Claim).is_err());
 }
 
 /// The request of a claim in namespace `b` that a CloneSource fills.
 fn claim_ask<'a>(source: &'a Key, target: &'a Key, uid: &'a Uid, source_uid: Option<&'a Uid>) -> Ask<'a> {
     Ask {
         source,
+        source_kind: ClonedKind::Claim,
         source_uid,
         through: None,
         target,

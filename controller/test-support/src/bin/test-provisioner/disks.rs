@@ -18,8 +18,8 @@ pub(crate) struct Disks {
 }
 
 impl Disks {
-    /// Makes a volume; returns the path of its device or of its file system.
-    pub(crate) fn make(&self, request: &Request) -> Result<PathBuf, String> {
+    /// Makes a volume, with the content of `snapshot` if there is one; returns the path of its device or of its file system.
+    pub(crate) fn make(&self, request: &Request, snapshot: Option<&str>) -> Result<PathBuf, String> {
         // A previous attempt may have failed.
         self.remove(&request.volume)?;
         let directory = self.directory.join(&request.volume);
@@ -28,17 +28,40 @@ impl Disks {
         fs::create_dir_all(&directory).map_err(failed)?;
         // Tests look here for what a claim has left.
         fs::write(directory.join("claim"), &request.claim).map_err(failed)?;
-        fs::File::create(&file).and_then(|file| file.set_len(request.size_bytes)).map_err(failed)?;
+        if let Some(snapshot) = snapshot {
+            copy(&self.directory.join(snapshot).join("file"), &file)?;
+        }
+        let opened = fs::File::options().create(true).truncate(false).write(true).open(&file);
+        opened.and_then(|file| file.set_len(request.size_bytes)).map_err(failed)?;
         if request.mode == "Block" {
             let device = run(Command::new("losetup").args(["--find", "--show"]).arg(&file))?;
             fs::write(directory.join("device"), &device).map_err(failed)?;
             Ok(device.trim().into())
         } else {
-            run(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-E", "nodiscard"]).arg(&file))?;
+            if snapshot.is_none() {
+                run(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-E", "nodiscard"]).arg(&file))?;
+            }
             fs::create_dir(&mount).map_err(failed)?;
             run(Command::new("mount").args(["-o", "loop"]).arg(&file).arg(&mount))?;
             Ok(mount)
         }
+    }
+
+    /// Copies what `volume` holds now to the directory of the snapshot `snapshot`; returns its size.
+    pub(crate) fn take_snapshot(&self, volume: &str, snapshot: &str) -> Result<u64, String> {
+        let (from, to) = (self.directory.join(volume), self.directory.join(snapshot));
+        let failed = |e: std::io::Error| format!("{}: {e}", to.display());
+        fs::create_dir_all(&to).map_err(failed)?;
+        // The file of a device holds all that was written once the device is synced.
+        run(&mut Command::new("sync"))?;
+        let mount = from.join("mount");
+        let is_frozen = is_mounted(&mount)? && run(Command::new("fsfreeze").arg("-f").arg(&mount)).is_ok();
+        let copied = copy(&from.join("file"), &to.join("file"));
+        if is_frozen {
+            run(Command::new("fsfreeze").arg("-u").arg(&mount))?;
+        }
+        copied?;
+        fs::metadata(to.join("file")).map(|file| file.len()).map_err(failed)
     }
 
     /// Removes a volume with its devices. A missing volume is not an error.
@@ -67,6 +90,10 @@ impl Disks {
         }
         fs::remove_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))
     }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    run(Command::new("cp").arg("--sparse=always").arg(from).arg(to)).map(drop)
 }
 
 /// The loop devices on `file`, and before them those that the kubelet attached to these devices.

@@ -1,5 +1,5 @@
 //! A dynamic provisioner for tests. It acts as the external-provisioner of a CSI driver does, with volumes on loop devices of
-//! this machine. `scripts/cluster.sh provisioner up` starts it.
+//! this machine, and as its snapshot controller, whose snapshots are copies. `scripts/cluster.sh provisioner up` starts it.
 //!
 //! It keeps no state besides its delays: after any change of a claim, class or volume it looks at all of them and does what is
 //! missing. A volume that is released is deleted if its reclaim policy is `Delete`, whatever its `claimRef` names: CSI
@@ -7,6 +7,7 @@
 
 mod disks;
 mod request;
+mod snapshots;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -30,7 +31,8 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// What failed is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
 /// What is watched.
-const KINDS: [Kind; 3] = [Kind::StorageClass, Kind::PersistentVolumeClaim, Kind::PersistentVolume];
+const KINDS: [Kind; 4] =
+    [Kind::StorageClass, Kind::PersistentVolumeClaim, Kind::PersistentVolume, Kind::VolumeSnapshot];
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).map(PathBuf::from);
@@ -137,6 +139,9 @@ impl Provisioner {
                 self.objects.entry(kind).or_default().insert(uid(&object), object);
             }
             Change::Deleted(kind, object) => {
+                if kind == Kind::VolumeSnapshot {
+                    self.forget_snapshot(&object);
+                }
                 self.objects.entry(kind).or_default().remove(&uid(&object));
             }
         }
@@ -156,7 +161,7 @@ impl Provisioner {
         let claims = self.all(Kind::PersistentVolumeClaim).map(|claim| (claim.clone(), verdict_on(claim)));
         let claims: Vec<(Value, Verdict)> =
             claims.filter(|(_, verdict)| *verdict != Verdict::NotOurs).collect();
-        let mut pause = PERIOD;
+        let mut pause = self.take_snapshots();
         for (claim, verdict) in &claims {
             pause = pause.min(self.serve(claim, verdict).unwrap_or(PERIOD));
         }
@@ -216,7 +221,8 @@ impl Provisioner {
             Err(e) if e.is_not_found() => {}
             Err(e) => return Err(e.to_string()),
         }
-        let path = self.disks.make(request)?;
+        let snapshot = request.snapshot.as_ref().map(|name| self.taken(request, name)).transpose()?;
+        let path = self.disks.make(request, snapshot.as_deref())?;
         let volume = request.volume_on(&path);
         self.cluster.create(Kind::PersistentVolume, &volume).map(drop).map_err(|e| e.to_string())
     }

@@ -7,7 +7,7 @@ use decant_shared::protocol::units::parse_quantity;
 use serde_json::{Value, json};
 
 /// The provisioner that acts like a CSI driver; a CSIDriver object has this name.
-const CSI: &str = "provisioner.test.decant.dev";
+pub(crate) const CSI: &str = "provisioner.test.decant.dev";
 /// The provisioner that acts like local-path of k3s: no CSIDriver object, and it ignores data sources.
 const PATH: &str = "path.test.decant.dev";
 
@@ -48,6 +48,8 @@ pub(crate) struct Request {
     /// `namespace/name` of the claim.
     pub(crate) claim: String,
     pub(crate) delay: Duration,
+    /// The VolumeSnapshot of the claim's namespace that it is restored from.
+    pub(crate) snapshot: Option<String>,
     driver: String,
     node: String,
     capacity: String,
@@ -75,6 +77,13 @@ fn has_source(claim: &Value) -> bool {
     ["dataSource", "dataSourceRef"].iter().any(|field| claim["spec"][field].is_object())
 }
 
+/// The VolumeSnapshot that `claim` is restored from.
+fn snapshot_of(claim: &Value) -> Option<&str> {
+    let source = &claim["spec"]["dataSource"];
+    let is_snapshot = source["apiGroup"] == "snapshot.storage.k8s.io" && source["kind"] == "VolumeSnapshot";
+    source["name"].as_str().filter(|_| is_snapshot)
+}
+
 /// What to do about `claim` of `class`. `only_node` is the node of volumes that do not wait for a pod.
 pub(crate) fn verdict(claim: &Value, class: &Value, only_node: &str) -> Verdict {
     let driver = PROVISIONER.iter().find_map(|name| annotation(claim, name)).unwrap_or_default();
@@ -87,7 +96,7 @@ pub(crate) fn verdict(claim: &Value, class: &Value, only_node: &str) -> Verdict 
     let Some(node) = node.filter(|_| [CSI, PATH].contains(&driver) && is_unbound && !is_deleting) else {
         return Verdict::NotOurs;
     };
-    if driver == CSI && has_source(claim) {
+    if driver == CSI && has_source(claim) && snapshot_of(claim).is_none() {
         return Verdict::ForeignSource;
     }
     if let Some(why) = wish(claim, class, REFUSE) {
@@ -111,6 +120,7 @@ pub(crate) fn verdict(claim: &Value, class: &Value, only_node: &str) -> Verdict 
         size_bytes,
         claim: format!("{}/{}", of_claim("namespace"), of_claim("name")),
         delay,
+        snapshot: snapshot_of(claim).filter(|_| driver == CSI).map(str::to_owned),
         driver: driver.to_owned(),
         node: node.to_owned(),
         capacity: if parse_quantity(asked) == Ok(size_bytes) {
@@ -226,6 +236,14 @@ mod tests {
                 assert_eq!(found == Verdict::ForeignSource, driver == CSI, "{found:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_claim_is_restored_from_a_snapshot() {
+        let mut claim = claim(CSI);
+        claim["spec"]["dataSource"] =
+            json!({ "apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s" });
+        assert_eq!(provisioned(&claim, &class("Immediate")).snapshot.as_deref(), Some("s"));
     }
 
     #[test]

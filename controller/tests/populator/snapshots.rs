@@ -1,0 +1,165 @@
+//! Populations from a snapshot: what is special about them. Faults at each call are tested with all populations.
+
+use decant_controller::objects::{Key, Kind};
+use serde_json::{Value, json};
+
+use crate::scenarios::{Asker, DATA, SNAPSHOT, Scenario, assert_complete, restored, target};
+use decant_controller_test_support::kubernetes::{Content, State, key, uid};
+use decant_controller_test_support::running_cluster::{RunningCluster, last};
+
+fn restored_in(state: &State) -> Option<Value> {
+    let claims = state.all(Kind::PersistentVolumeClaim);
+    claims.into_iter().find(|claim| key(claim).name.starts_with("decant-restored-"))
+}
+
+fn change_snapshot(state: &mut State, change: impl FnOnce(&mut Value)) {
+    state.change(Kind::VolumeSnapshot, &Key::new("s", "golden"), change);
+}
+
+/// The message of the clone's last problem.
+fn error(claim: &Value) -> &str {
+    claim["metadata"]["annotations"]["cdi.kubevirt.io/cloneError"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn the_snapshot_is_read_and_not_its_claim() {
+    for asker in [Asker::Claim, Asker::DataVolume] {
+        let scenario = Scenario { asker, ..SNAPSHOT };
+        let mut world = scenario.world();
+        world.settle_until(|kubernetes| restored(kubernetes).is_some());
+        let temporary = restored(&world.kubernetes).unwrap();
+        assert_eq!(key(&temporary).namespace, "s", "in the namespace of the snapshot");
+        assert_eq!(temporary["spec"]["resources"]["requests"]["storage"], "1Gi");
+        assert_eq!(temporary["spec"]["dataSource"]["name"], "golden");
+        scenario.run(&mut world);
+        // It compares the content with that of the snapshot; the claim holds other data.
+        assert_complete(scenario, &world, "a snapshot");
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_not_ready_is_waited_for() {
+    let kubernetes = SNAPSHOT.cluster();
+    change_snapshot(&mut kubernetes.lock(), |snapshot| {
+        snapshot["status"] = json!({ "readyToUse": false, "error": { "message": "disk on fire" } });
+    });
+    SNAPSHOT.ask(&kubernetes);
+    let mut world = RunningCluster::new(kubernetes);
+    world.settle();
+    let claim = world.kubernetes.find(Kind::PersistentVolumeClaim, &target()).unwrap();
+    assert!(error(&claim).contains("not ready to use: disk on fire"), "{claim:#}");
+    assert_eq!(restored(&world.kubernetes), None);
+    change_snapshot(&mut world.kubernetes.lock(), |snapshot| {
+        snapshot["status"] = json!({
+            "readyToUse": true, "restoreSize": "1Gi", "boundVolumeSnapshotContentName": "content" });
+    });
+    // No watch reports that; the next round does.
+    world.start();
+    world.settle();
+    assert_complete(SNAPSHOT, &world, "after the snapshot is ready");
+}
+
+#[test]
+fn a_content_that_belongs_to_another_snapshot_is_not_restored() {
+    let kubernetes = SNAPSHOT.cluster();
+    kubernetes.lock().change(Kind::VolumeSnapshotContent, &Key::new("", "content"), |content| {
+        content["spec"]["volumeSnapshotRef"]["uid"] = "another".into();
+    });
+    SNAPSHOT.ask(&kubernetes);
+    let mut world = RunningCluster::new(kubernetes);
+    world.settle();
+    let claim = world.kubernetes.find(Kind::PersistentVolumeClaim, &target()).unwrap();
+    assert!(error(&claim).contains("belongs to another VolumeSnapshot"), "{claim:#}");
+    assert_eq!(restored(&world.kubernetes), None);
+}
+
+#[test]
+fn a_driver_without_a_class_is_reported() {
+    let kubernetes = SNAPSHOT.cluster();
+    kubernetes.lock().change(Kind::VolumeSnapshotContent, &Key::new("", "content"), |content| {
+        content["spec"]["driver"] = "other.example".into();
+    });
+    SNAPSHOT.ask(&kubernetes);
+    let mut world = RunningCluster::new(kubernetes);
+    world.settle();
+    let claim = world.kubernetes.find(Kind::PersistentVolumeClaim, &target()).unwrap();
+    assert!(error(&claim).contains("no StorageClass has the provisioner \"other.example\""), "{claim:#}");
+}
+
+/// Calls `deed` after each write of a population from a snapshot.
+fn with_deed_at_each_write(deed: impl Fn(&mut State) + Copy + Send + 'static, what: &str) {
+    let mut undisturbed = SNAPSHOT.world();
+    SNAPSHOT.run(&mut undisturbed);
+    let trace = undisturbed.kubernetes.lock().trace.clone();
+    for (call, text) in (1..).zip(trace) {
+        if text.contains(" get ") || text.contains(" list ") {
+            continue;
+        }
+        let mut world = SNAPSHOT.world();
+        world.kubernetes.after_call(call, move |state| deed(state));
+        SNAPSHOT.run(&mut world);
+        assert_complete(SNAPSHOT, &world, &format!("{what} after {text}"));
+    }
+}
+
+#[test]
+fn a_temporary_claim_that_users_delete_is_restored_again() {
+    let deed = |state: &mut State| {
+        if let Some(temporary) = restored_in(state) {
+            state.delete(Kind::PersistentVolumeClaim, &key(&temporary));
+        }
+    };
+    with_deed_at_each_write(deed, "the temporary PVC was deleted");
+}
+
+#[test]
+fn a_claim_that_users_put_in_the_place_of_the_temporary_one_is_not_read() {
+    let deed = |state: &mut State| {
+        let Some(prime) = state
+            .all(Kind::PersistentVolumeClaim)
+            .into_iter()
+            .find(|claim| crate::scenarios::is_prime(&key(claim).name))
+        else {
+            return;
+        };
+        // After the clone is complete, a PVC of this name is the user's own matter.
+        let is_complete = !prime["metadata"]["annotations"]["decant.dev/outcome"].is_null();
+        if is_complete || restored_in(state).is_some() || !prime["metadata"]["deletionTimestamp"].is_null() {
+            return;
+        }
+        let name = format!("decant-restored-{}", uid(&prime));
+        let mut spec = crate::scenarios::size();
+        spec["volumeName"] = "forged".into();
+        let annotations = json!({ "decant.dev/restored-for": key(&prime).to_string() });
+        let claim = json!({ "metadata": { "namespace": "s", "name": name, "annotations": annotations }, "spec": spec });
+        let claim = state.add(Kind::PersistentVolumeClaim, claim).unwrap();
+        let volume = json!({
+            "metadata": { "name": "forged" }, "status": { "phase": "Bound" },
+            "spec": { "persistentVolumeReclaimPolicy": "Delete",
+                      "claimRef": { "namespace": "s", "name": name, "uid": uid(&claim) } } });
+        state.add(Kind::PersistentVolume, volume).unwrap();
+        state.content.insert("forged".to_owned(), Content::Whole("forged data".to_owned()));
+    };
+    with_deed_at_each_write(deed, "a PVC was forged");
+}
+
+#[test]
+fn the_record_of_the_temporary_claim_cannot_be_moved_to_another_one() {
+    let mut world = SNAPSHOT.world();
+    world.settle_until(|kubernetes| {
+        restored(kubernetes).is_some_and(|claim| claim["status"]["phase"] == "Bound")
+    });
+    let prime = crate::scenarios::prime(&world.kubernetes).map(|prime| key(&prime)).unwrap();
+    world.kubernetes.lock().change(Kind::PersistentVolumeClaim, &prime, |prime| {
+        let record = prime["metadata"]["annotations"]["decant.dev/restored"].as_str().unwrap();
+        let mut words: Vec<&str> = record.split(' ').collect();
+        words[1] = "forged";
+        prime["metadata"]["annotations"]["decant.dev/restored"] = words.join(" ").into();
+    });
+    world.start();
+    world.settle();
+    assert_complete(SNAPSHOT, &world, "the record was forged");
+    let content = world.kubernetes.lock().content.clone();
+    assert!(content.values().all(|content| *content != Content::Partial), "{:#?}", last(&world.kubernetes));
+    assert!(content.values().any(|content| *content == Content::Whole(DATA.to_owned())));
+}
