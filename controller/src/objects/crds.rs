@@ -331,7 +331,7 @@ fn spec() -> Value {
             ),
             "sourceRef": reference,
             "pvc": claim_spec("The spec of the target PVC, used unchanged."),
-            "storage": claim_spec("The spec of the target PVC. Missing fields are derived from the source."),
+            "storage": claim_spec("The spec of the target PVC. Missing fields are those of the StorageProfile of its class, or of the source."),
             "contentType": { "type": "string", "enum": ["kubevirt", "archive"],
                              "description": "The content of the volume: `kubevirt` is a disk image, `archive` is any files." },
             "preallocation": { "type": "boolean", "description": "Whether all space is allocated in advance." },

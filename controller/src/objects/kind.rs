@@ -14,6 +14,12 @@ pub enum Kind {
     Event,
     Namespace,
     StorageClass,
+    /// CDI's recommendations for the claims of a storage class, where its definition is installed.
+    StorageProfile,
+    /// CDI's settings as its controllers use them, where its definition is installed.
+    CdiConfig,
+    /// CDI's settings as its administrator wrote them, where its definition is installed.
+    Cdi,
     PersistentVolume,
     CsiDriver,
     Lease,
@@ -46,7 +52,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 26] = [
+    pub const ALL: [Kind; 29] = [
         Kind::DataVolume,
         Kind::DataSource,
         Kind::CloneSource,
@@ -57,6 +63,9 @@ impl Kind {
         Kind::Event,
         Kind::Namespace,
         Kind::StorageClass,
+        Kind::StorageProfile,
+        Kind::CdiConfig,
+        Kind::Cdi,
         Kind::PersistentVolume,
         Kind::CsiDriver,
         Kind::Lease,
@@ -78,7 +87,12 @@ impl Kind {
     /// The API group; empty for the core group.
     pub fn group(self) -> &'static str {
         match self {
-            Kind::DataVolume | Kind::DataSource | Kind::VolumeCloneSource => "cdi.kubevirt.io",
+            Kind::DataVolume
+            | Kind::DataSource
+            | Kind::VolumeCloneSource
+            | Kind::StorageProfile
+            | Kind::CdiConfig
+            | Kind::Cdi => "cdi.kubevirt.io",
             Kind::CloneSource => "decant.dev",
             Kind::ReferenceGrant | Kind::ReferenceGrantV1 => "gateway.networking.k8s.io",
             Kind::VolumePopulator => "populator.storage.k8s.io",
@@ -109,6 +123,9 @@ impl Kind {
             Kind::DataVolume
             | Kind::DataSource
             | Kind::VolumeCloneSource
+            | Kind::StorageProfile
+            | Kind::CdiConfig
+            | Kind::Cdi
             | Kind::ReferenceGrant
             | Kind::VolumePopulator => "v1beta1",
             Kind::CloneSource => "v1alpha1",
@@ -139,6 +156,9 @@ impl Kind {
             Kind::Event => "Event",
             Kind::Namespace => "Namespace",
             Kind::StorageClass => "StorageClass",
+            Kind::StorageProfile => "StorageProfile",
+            Kind::CdiConfig => "CDIConfig",
+            Kind::Cdi => "CDI",
             Kind::PersistentVolume => "PersistentVolume",
             Kind::CsiDriver => "CSIDriver",
             Kind::Lease => "Lease",
@@ -170,6 +190,9 @@ impl Kind {
             Kind::Event => "events",
             Kind::Namespace => "namespaces",
             Kind::StorageClass => "storageclasses",
+            Kind::StorageProfile => "storageprofiles",
+            Kind::CdiConfig => "cdiconfigs",
+            Kind::Cdi => "cdis",
             Kind::PersistentVolume => "persistentvolumes",
             Kind::CsiDriver => "csidrivers",
             Kind::Lease => "leases",

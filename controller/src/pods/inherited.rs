@@ -29,7 +29,8 @@ const SETTINGS: [&str; 12] = [
     USE_POPULATOR,
 ];
 /// Domains, including subdomains, whose annotations are the state of a controller.
-const STATE_DOMAINS: [&str; 4] = ["cdi.kubevirt.io", "k8s.io", "kubernetes.io", "decant.dev"];
+const STATE_DOMAINS: [&str; 5] =
+    ["cdi.kubevirt.io", "cdi.Kubervirt.io", "k8s.io", "kubernetes.io", "decant.dev"];
 /// The same for labels. `kubernetes.io` is not among them, because users set labels such as `app.kubernetes.io/name`.
 const STATE_LABEL_DOMAINS: [&str; 3] = ["cdi.kubevirt.io", "k8s.io", "decant.dev"];
 
@@ -75,6 +76,7 @@ mod tests {
             "decant.dev/digest",
             "decant.dev/not-kept",
             "decant.dev/outcome",
+            "cdi.Kubervirt.io/virtualSize",
             "pv.kubernetes.io/bind-completed",
             "volume.beta.kubernetes.io/storage-provisioner",
             "volume.kubernetes.io/selected-node",

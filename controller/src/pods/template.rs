@@ -154,8 +154,30 @@ impl PodTemplate<'_> {
             add("priorityClassName", class.into());
         }
         spec.extend(self.spec);
+        if !policy.affinity.is_empty() {
+            let own = spec.remove("affinity").map(members).unwrap_or_default();
+            spec.insert("affinity".to_owned(), both_affinities(&policy.affinity, own).into());
+        }
         json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec })
     }
+}
+
+/// The terms of the operator and those that the clone needs: each list has both. A clone has no terms about nodes, which
+/// are no list.
+fn both_affinities(operator: &Map<String, Value>, own: Map<String, Value>) -> Map<String, Value> {
+    let mut both = operator.clone();
+    for (kind, rules) in own {
+        let mut all = both.remove(&kind).map(members).unwrap_or_default();
+        for (rule, terms) in members(rules) {
+            let more = terms.as_array().cloned().unwrap_or_default();
+            match all.get_mut(&rule).and_then(Value::as_array_mut) {
+                Some(list) => list.extend(more),
+                None => drop(all.insert(rule, more.into())),
+            }
+        }
+        both.insert(kind, all.into());
+    }
+    both
 }
 
 /// The members of an object.
@@ -207,5 +229,32 @@ pub(super) fn preallocation(claim: &Claim) -> &'static str {
         "true"
     } else {
         "false"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_of_the_operator_are_added_to_those_of_a_clone() {
+        let operator = json!({
+            "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [1] } },
+            "podAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [2] },
+        });
+        let own = json!({ "podAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [3],
+            "requiredDuringSchedulingIgnoredDuringExecution": [4],
+        } });
+        let both = both_affinities(&members(operator.clone()), members(own.clone()));
+        assert_eq!(both["nodeAffinity"], operator["nodeAffinity"]);
+        assert_eq!(
+            both["podAffinity"],
+            json!({
+                "preferredDuringSchedulingIgnoredDuringExecution": [2, 3],
+                "requiredDuringSchedulingIgnoredDuringExecution": [4],
+            })
+        );
+        assert_eq!(both_affinities(&Map::new(), members(own.clone())), members(own));
     }
 }

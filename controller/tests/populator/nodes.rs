@@ -3,27 +3,27 @@
 use decant_controller::objects::{Key, Kind};
 use serde_json::Value;
 
-use crate::controller::World;
-use crate::kubernetes::{OTHER_NODE, key};
 use crate::scenarios::{ACROSS, Asker, Scenario, assert_complete, target};
+use decant_controller_test_support::kubernetes::{OTHER_NODE, key};
+use decant_controller_test_support::running_cluster::RunningCluster;
 
 const BY_DATA_VOLUME: Scenario = Scenario { asker: Asker::DataVolume, ..ACROSS };
 
-fn pod(world: &World, container: &str) -> Option<Value> {
+fn pod(world: &RunningCluster, container: &str) -> Option<Value> {
     let pods = world.kubernetes.all(Kind::Pod);
     pods.into_iter().find(|pod| pod["spec"]["containers"][0]["name"] == container)
 }
 
-fn source(world: &World) -> Option<Value> {
+fn source(world: &RunningCluster) -> Option<Value> {
     pod(world, "cdi-clone-source")
 }
 
-fn target_pod(world: &World) -> Option<Value> {
+fn target_pod(world: &RunningCluster) -> Option<Value> {
     pod(world, "cdi-upload-server")
 }
 
 /// A clone whose pods both run, on a node that then fails. Kubernetes has deleted `lost`.
-fn failed(scenario: Scenario, lost: impl Fn(&World) -> Option<Value>) -> World {
+fn failed(scenario: Scenario, lost: impl Fn(&RunningCluster) -> Option<Value>) -> RunningCluster {
     let mut world = scenario.world();
     world.kubernetes.lock().is_copying_slow = true;
     scenario.run(&mut world);
@@ -36,7 +36,7 @@ fn failed(scenario: Scenario, lost: impl Fn(&World) -> Option<Value>) -> World {
     world
 }
 
-fn message(world: &World) -> String {
+fn message(world: &RunningCluster) -> String {
     let claim = world.kubernetes.find(Kind::PersistentVolumeClaim, &target()).unwrap();
     claim["metadata"]["annotations"]["cdi.kubevirt.io/cloneError"].as_str().unwrap_or_default().to_owned()
 }
@@ -46,7 +46,7 @@ fn a_source_pod_on_a_failed_node_is_replaced_on_another_node_and_the_clone_compl
     for scenario in [ACROSS, BY_DATA_VOLUME] {
         let mut world = failed(scenario, source);
         let lost = source(&world).unwrap();
-        let is_replaced = |world: &World| {
+        let is_replaced = |world: &RunningCluster| {
             source(world).is_some_and(|pod| pod["metadata"]["uid"] != lost["metadata"]["uid"])
         };
         world.settle();
@@ -100,7 +100,7 @@ fn when_kubernetes_gives_up_the_node_the_clone_resumes_on_another_node() {
 }
 
 /// Kubernetes removes a pod whose node is gone.
-fn give_up(state: &mut crate::kubernetes::State, pod: &Key) {
+fn give_up(state: &mut decant_controller_test_support::kubernetes::State, pod: &Key) {
     state.delete(Kind::Pod, pod);
     state.force(pod);
 }

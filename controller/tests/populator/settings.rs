@@ -3,13 +3,13 @@
 use decant_controller::objects::Kind;
 use serde_json::{Value, json};
 
-use crate::controller::World;
 use crate::scenarios::{ACROSS, Asker, DATA, Scenario, assert_complete, target};
+use decant_controller_test_support::running_cluster::RunningCluster;
 
 const LOCAL: Scenario = Scenario { is_across: false, ..ACROSS };
 
 /// A world in which the object that asks has these annotations, and its CloneSource these fields.
-fn world(scenario: Scenario, annotations: &Value, fields: &Value) -> World {
+fn world(scenario: Scenario, annotations: &Value, fields: &Value) -> RunningCluster {
     let kubernetes = scenario.cluster();
     scenario.ask(&kubernetes);
     let mut state = kubernetes.lock();
@@ -28,10 +28,10 @@ fn world(scenario: Scenario, annotations: &Value, fields: &Value) -> World {
     }
     state.is_copying_slow = true;
     drop(state);
-    World::new(kubernetes)
+    RunningCluster::new(kubernetes)
 }
 
-fn pods(world: &World) -> Vec<Value> {
+fn pods(world: &RunningCluster) -> Vec<Value> {
     world.kubernetes.all(Kind::Pod)
 }
 
@@ -104,7 +104,7 @@ fn a_setting_that_is_wrong_on_the_claim_alone_is_reported_there() {
     let data_volume = Scenario { asker: Asker::DataVolume, ..LOCAL };
     let kubernetes = data_volume.cluster();
     data_volume.ask(&kubernetes);
-    let mut world = World::new(kubernetes);
+    let mut world = RunningCluster::new(kubernetes);
     world.settle_until(|kubernetes| kubernetes.find(Kind::PersistentVolumeClaim, &target()).is_some());
     world.kubernetes.lock().change(Kind::PersistentVolumeClaim, &target(), |claim| {
         claim["metadata"]["annotations"]["decant.dev/pod-labels"] = "team=web".into();
