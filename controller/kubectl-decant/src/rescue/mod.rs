@@ -156,7 +156,7 @@ impl Rescue<'_> {
         self.wait_until_gone(plan)?;
         let meta = self.make_data_volume(plan)?;
         if let Some(source) = &plan.clone_source {
-            let key = Key::new(&self.key.namespace, &objects_name(source));
+            let key = Key::new(&self.key.namespace, objects_name(source));
             let owner = json!({
                 "apiVersion": Kind::DataVolume.api_version(), "kind": Kind::DataVolume.name(), "name": meta.name,
                 "uid": meta.uid,
