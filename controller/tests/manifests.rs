@@ -143,7 +143,7 @@ fn only_sources_reach_targets_and_only_the_controller_reaches_sources() {
         assert!(selects(&sources["spec"]["egress"][0]["to"][0]["podSelector"], &target));
     }
     assert_eq!(targets["spec"]["ingress"].as_array().unwrap().len(), 1);
-    assert_eq!(targets["spec"]["egress"], json!([]));
+    assert!(targets["spec"].get("egress").is_none(), "targets open connections");
     let from = &sources["spec"]["ingress"][0]["from"];
     assert_eq!(from.as_array().unwrap().len(), 1);
     let controller = json!({ "metadata": { "labels": pods(DEPLOYMENTS[0].0, DEPLOYMENTS[0].1).0 } });
