@@ -143,7 +143,7 @@ impl PodTemplate<'_> {
         if !tolerations.is_empty() {
             add("tolerations", tolerations.into());
         }
-        let affinity = placement::affinity(&[json!(affinity), self.affinity]);
+        let affinity = placement::affinity(&[json!(policy.affinity), json!(affinity), self.affinity]);
         if !affinity.is_empty() {
             add("affinity", affinity.into());
         }
@@ -154,30 +154,8 @@ impl PodTemplate<'_> {
             add("priorityClassName", class.into());
         }
         spec.extend(self.spec);
-        if !policy.affinity.is_empty() {
-            let own = spec.remove("affinity").map(members).unwrap_or_default();
-            spec.insert("affinity".to_owned(), both_affinities(&policy.affinity, own).into());
-        }
         json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec })
     }
-}
-
-/// The terms of the operator and those that the clone needs: each list has both. A clone has no terms about nodes, which
-/// are no list.
-fn both_affinities(operator: &Map<String, Value>, own: Map<String, Value>) -> Map<String, Value> {
-    let mut both = operator.clone();
-    for (kind, rules) in own {
-        let mut all = both.remove(&kind).map(members).unwrap_or_default();
-        for (rule, terms) in members(rules) {
-            let more = terms.as_array().cloned().unwrap_or_default();
-            match all.get_mut(&rule).and_then(Value::as_array_mut) {
-                Some(list) => list.extend(more),
-                None => drop(all.insert(rule, more.into())),
-            }
-        }
-        both.insert(kind, all.into());
-    }
-    both
 }
 
 /// The members of an object.
@@ -246,7 +224,7 @@ mod tests {
             "preferredDuringSchedulingIgnoredDuringExecution": [3],
             "requiredDuringSchedulingIgnoredDuringExecution": [4],
         } });
-        let both = both_affinities(&members(operator.clone()), members(own.clone()));
+        let both = placement::affinity(&[operator.clone(), own.clone()]);
         assert_eq!(both["nodeAffinity"], operator["nodeAffinity"]);
         assert_eq!(
             both["podAffinity"],
@@ -255,6 +233,6 @@ mod tests {
                 "requiredDuringSchedulingIgnoredDuringExecution": [4],
             })
         );
-        assert_eq!(both_affinities(&Map::new(), members(own.clone())), members(own));
+        assert_eq!(placement::affinity(&[Value::Null, own.clone()]), members(own));
     }
 }

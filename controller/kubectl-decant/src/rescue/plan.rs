@@ -87,7 +87,9 @@ impl Plan {
         };
         let target = found.target_object.as_ref();
         Ok(Self {
-            original: list([Some(&found.object), target].into_iter().flatten().cloned().map(bare).collect()),
+            original: list(
+                &[Some(&found.object), target].into_iter().flatten().cloned().map(bare).collect::<Vec<_>>(),
+            ),
             data_volume_uid: found.data_volume.metadata.uid.clone(),
             claim_uid: found.target.as_ref().map(|claim| claim.metadata.uid.clone()).unwrap_or_default(),
             clone_source,
@@ -115,7 +117,7 @@ impl Plan {
 
     /// The objects to create, as a list.
     pub(super) fn to_value(&self) -> Value {
-        list(self.clone_source.iter().chain([&self.data_volume]).cloned().collect())
+        list(&self.clone_source.iter().chain([&self.data_volume]).cloned().collect::<Vec<_>>())
     }
 
     /// The plan in both files.
@@ -183,7 +185,7 @@ impl Plan {
     }
 }
 
-fn list(items: Vec<Value>) -> Value {
+fn list(items: &[Value]) -> Value {
     json!({ "apiVersion": "v1", "kind": "List", "items": items })
 }
 

@@ -324,9 +324,12 @@ fn a_deletion_that_takes_long_ends_with_a_message_and_continues_later() {
     assert!(memory.find(Kind::DataVolume, "copy").is_some());
 }
 
+/// What a case changes in the cluster.
+type Prepare = fn(&Memory);
+
 #[test]
 fn what_may_hold_data_or_is_used_or_has_no_source_is_refused_and_left_alone() {
-    let cases: [(&str, fn(&Memory)); 8] = [
+    let cases: [(&str, Prepare); 8] = [
         ("has succeeded", |memory| {
             memory.change(Kind::DataVolume, "copy", |dv| dv["status"]["phase"] = "Succeeded".into());
         }),
@@ -335,7 +338,7 @@ fn what_may_hold_data_or_is_used_or_has_no_source_is_refused_and_left_alone() {
         }),
         ("may hold data", |memory| {
             memory.change(Kind::PersistentVolumeClaim, "copy", |claim| {
-                claim["spec"]["volumeName"] = "pv-2".into()
+                claim["spec"]["volumeName"] = "pv-2".into();
             });
         }),
         ("used by pod virt-launcher-vm", |memory| {
@@ -351,7 +354,7 @@ fn what_may_hold_data_or_is_used_or_has_no_source_is_refused_and_left_alone() {
         }),
         ("has no volume yet", |memory| {
             memory.change(Kind::PersistentVolumeClaim, "golden", |claim| {
-                claim["status"]["phase"] = "Pending".into()
+                claim["status"]["phase"] = "Pending".into();
             });
         }),
         ("a snapshot", |memory| {
@@ -364,7 +367,7 @@ fn what_may_hold_data_or_is_used_or_has_no_source_is_refused_and_left_alone() {
             golden["metadata"]["namespace"] = "images".into();
             memory.add(Kind::PersistentVolumeClaim, golden);
             memory.change(Kind::DataVolume, "copy", |dv| {
-                dv["spec"]["source"]["pvc"]["namespace"] = "images".into()
+                dv["spec"]["source"]["pvc"]["namespace"] = "images".into();
             });
         }),
     ];
@@ -485,7 +488,7 @@ fn the_cause_is_explained_in_plain_words() {
 
     let memory = stuck("ExpansionInProgress");
     memory.change(Kind::PersistentVolumeClaim, "copy", |claim| {
-        claim["spec"]["storageClassName"] = "slow".into()
+        claim["spec"]["storageClassName"] = "slow".into();
     });
     assert!(explain(&memory).contains("No error is recorded"));
 }
