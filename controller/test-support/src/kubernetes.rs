@@ -289,7 +289,7 @@ impl State {
     }
 
     /// Removes a pod without its kubelet, as a deletion without a grace period, or Kubernetes once its node is gone, does.
-    pub(crate) fn force(&mut self, pod: &Key) {
+    pub fn force(&mut self, pod: &Key) {
         self.change(Kind::Pod, pod, |pod| pod["metadata"]["finalizers"] = json!([]));
     }
 
