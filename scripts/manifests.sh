@@ -68,6 +68,7 @@ twice "$newest" controller/deploy/beside-cdi
 twice "$newest" controller/deploy/namespaced
 twice "$newest" controller/deploy/clone-policies
 # Since Kubernetes 1.30 each API server has these policies.
-if "$newest" api-resources --api-group=admissionregistration.k8s.io --output=name | grep -q ^validatingadmissionpolicies; then
+if "$newest" api-resources --api-group=admissionregistration.k8s.io --output=name |
+    grep '^validatingadmissionpolicies\.' >/dev/null; then
     twice "$newest" controller/deploy/admission
 fi

@@ -7,8 +7,8 @@
 # those of Debian.
 
 OLDEST_MINOR=20
-# The newest version that passed the tests. Later ones may work.
-NEWEST_TESTED_MINOR=36
+# The newest version for which the tables below were checked. Later ones may work.
+NEWEST_KNOWN_MINOR=36
 
 # FIRST:LAST:FLAG: what kube-apiserver of the versions 1.FIRST to 1.LAST needs.
 # shellcheck disable=SC2034  # flags_of gets the names of the tables
@@ -119,8 +119,8 @@ check_programs() {
     done
     [[ $CLUSTER_VERSION = 1.* && $(minor) -ge $OLDEST_MINOR ]] ||
         die "Kubernetes $CLUSTER_VERSION is not supported: use 1.$OLDEST_MINOR or later"
-    [[ $(minor) -le $NEWEST_TESTED_MINOR ]] ||
-        echo "${0##*/}: Kubernetes $CLUSTER_VERSION is newer than 1.$NEWEST_TESTED_MINOR, the newest tested version" >&2
+    [[ $(minor) -le $NEWEST_KNOWN_MINOR ]] ||
+        echo "${0##*/}: Kubernetes $CLUSTER_VERSION is newer than 1.$NEWEST_KNOWN_MINOR, the newest version that this script knows" >&2
 }
 
 # record_programs: for later calls, which need not name the directory again.

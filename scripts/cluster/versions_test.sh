@@ -81,7 +81,7 @@ release "$BIN" 1.19.16
 refused "Kubernetes 1.19.16 is not supported: use 1.20 or later" check_programs
 release "$BIN" 1.99.0-rc.1
 equal "a version that is too new" "$(check_programs 2>&1)" \
-    "versions_test.sh: Kubernetes 1.99.0 is newer than 1.$NEWEST_TESTED_MINOR, the newest tested version"
+    "versions_test.sh: Kubernetes 1.99.0 is newer than 1.$NEWEST_KNOWN_MINOR, the newest version that this script knows"
 release "$BIN" 1.36.2
 printf '#!/bin/sh\necho Kubernetes v1.35.0\n' >"$BIN/kubelet"
 refused "contains kube-apiserver 1.36.2 and kubelet 1.35.0" check_programs
