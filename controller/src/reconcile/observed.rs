@@ -47,6 +47,8 @@ pub struct Observed {
     pub unrecorded: Vec<Role>,
     /// Whether the next pod of this clone has to wait, because many were created recently.
     pub makes_pause: bool,
+    /// Why no pod can mount both volumes, as far as known. Determined only before the target pod is created.
+    pub placement_obstacle: Option<String>,
     /// The target's storage class, if it exists.
     pub class: Option<Arc<StorageClass>>,
     /// Whether CDI's clients expect the target to stay unbound until it is complete, because CDI would fill it unbound.

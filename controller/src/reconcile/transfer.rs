@@ -22,6 +22,27 @@ impl TransferMode {
             Self::Network => "network",
         }
     }
+
+    /// The mode with this text.
+    pub fn of(text: &str) -> Option<Self> {
+        [Self::Direct, Self::Network].into_iter().find(|mode| mode.as_str() == text)
+    }
+
+    /// The text for people.
+    pub fn shown(self) -> &'static str {
+        match self {
+            Self::Direct => "in one pod",
+            Self::Network => "over the network",
+        }
+    }
+}
+
+/// How the bytes of the clone in `seen` travel, once it has pods. For a claim that is filled before it is bound, those of
+/// the clone into its prime.
+pub(crate) fn of_pods(seen: &Observed) -> Option<TransferMode> {
+    let of_prime = || seen.population.as_ref()?.clone.as_deref()?.target_pod.as_ref();
+    let pod = seen.target_pod.as_ref().or_else(of_prime)?;
+    Some(if pod.is_direct() { TransferMode::Direct } else { TransferMode::Network })
 }
 
 /// The wish for the clone in `seen`: its own, else the operator's.
@@ -34,8 +55,8 @@ pub(crate) fn wish(seen: &Observed, policy: &Policy) -> Transfer {
     }
 }
 
-/// How the bytes travel. Pods that exist decide; without pods, a clone is direct if both claims are in one namespace,
-/// unless a direct pod found no node.
+/// How the bytes travel. Pods that exist decide. Without pods, a clone is direct if both claims are in one namespace; with
+/// [`Transfer::Auto`], unless a direct pod found no node, or it is known that it would find none.
 pub(crate) fn mode(seen: &Observed, policy: &Policy) -> TransferMode {
     if let Some(pod) = &seen.target_pod {
         return if pod.is_direct() { TransferMode::Direct } else { TransferMode::Network };
@@ -44,12 +65,17 @@ pub(crate) fn mode(seen: &Observed, policy: &Policy) -> TransferMode {
     let is_wanted = match wish(seen, policy) {
         Transfer::Network => false,
         Transfer::Direct => true,
-        Transfer::Auto => seen.target_annotation(TRANSFER_FALLBACK).is_none(),
+        Transfer::Auto => !has_fallen_back(seen) && seen.placement_obstacle.is_none(),
     };
     if is_possible && is_wanted { TransferMode::Direct } else { TransferMode::Network }
 }
 
-/// Whether one pod can mount source and target.
+/// Whether a direct pod found no node, or lost it.
+pub(crate) fn has_fallen_back(seen: &Observed) -> bool {
+    seen.target_annotation(TRANSFER_FALLBACK).is_some()
+}
+
+/// Whether source and target are in one namespace, so that one pod can mount both.
 pub(crate) fn is_in_one_namespace(seen: &Observed) -> bool {
     match (&seen.target, seen.source_key()) {
         (Some(target), Some(source)) => target.metadata.namespace == source.namespace,
