@@ -59,7 +59,8 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
     }
     // The event about the phase reports the first mode.
     if seen.target_annotation(TRANSFER_MODE) == Some(TransferMode::Direct.as_str()) {
-        events.extend(of_transfer(seen).filter(|_| old.phase == new.phase));
+        let is_reported = old.phase != new.phase && new.phase == DataVolumePhase::CloneInProgress;
+        events.extend(of_transfer(seen).filter(|_| !is_reported));
     }
     if let (before, Some(bound)) = (old.condition(ConditionType::Bound), new.condition(ConditionType::Bound))
         && before.is_none_or(|before| before.reason != bound.reason || before.message != bound.message)

@@ -7,7 +7,7 @@ use decant_controller::api::cluster::Cluster;
 use decant_controller::certificates::pki::Pki;
 use decant_controller::objects::{Key, Kind, Object, decode};
 use decant_controller::pods::made::MadePods;
-use decant_controller::policy::Policy;
+use decant_controller::policy::{Policy, Transfer};
 use decant_controller::progress::poller::Pollers;
 use decant_controller::progress::scraper::Scraper;
 use decant_controller::progress::write_budget::WriteBudget;
@@ -40,6 +40,7 @@ static PKI: LazyLock<Arc<Pki>> = LazyLock::new(|| {
 /// A cluster with a controller that ends and is started again.
 pub(crate) struct World {
     pub(crate) kubernetes: Arc<Kubernetes>,
+    transfer: Transfer,
     reconciler: Reconciler,
     /// How many changes the watches have brought.
     delivered: usize,
@@ -50,8 +51,8 @@ pub(crate) struct World {
     pub(crate) starts: usize,
 }
 
-fn reconciler(kubernetes: &Arc<Kubernetes>) -> Reconciler {
-    let policy = Arc::new(Policy::default());
+fn reconciler(kubernetes: &Arc<Kubernetes>, transfer: Transfer) -> Reconciler {
+    let policy = Arc::new(Policy { transfer, ..Policy::default() });
     let cluster: Arc<dyn Cluster> = kubernetes.clone();
     let keys = Arc::new(TokenKey::new(&[7; 32]));
     let made = Arc::new(MadePods::default());
@@ -97,10 +98,12 @@ fn put<T: StoreObject>(store: &Store<T>, change: &Change) -> Vec<IndexKey> {
 }
 
 impl World {
-    pub(crate) fn new(kubernetes: Kubernetes) -> Self {
+    /// The bytes of all clones travel in this way.
+    pub(crate) fn new(kubernetes: Kubernetes, transfer: Transfer) -> Self {
         let kubernetes = Arc::new(kubernetes);
         let mut world = Self {
-            reconciler: reconciler(&kubernetes),
+            reconciler: reconciler(&kubernetes, transfer),
+            transfer,
             kubernetes,
             delivered: 0,
             lag: 0,
@@ -115,7 +118,7 @@ impl World {
     /// Starts a controller that remembers nothing.
     pub(crate) fn start(&mut self) {
         self.starts += 1;
-        self.reconciler = reconciler(&self.kubernetes);
+        self.reconciler = reconciler(&self.kubernetes, self.transfer);
         self.due.clear();
         let mut state = self.kubernetes.lock();
         state.is_cut_off = false;

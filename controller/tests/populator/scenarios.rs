@@ -1,6 +1,7 @@
 //! The populations of the tests, and what holds when they have ended.
 
 use decant_controller::objects::{Key, Kind};
+use decant_controller::policy::Transfer;
 use serde_json::{Value, json};
 
 use crate::controller::{World, last};
@@ -29,6 +30,8 @@ pub(crate) struct Scenario {
     pub(crate) is_across: bool,
     /// The reclaim policy of the class.
     pub(crate) policy: &'static str,
+    /// In one pod where it can, or over the network.
+    pub(crate) transfer: Transfer,
 }
 
 /// Every kind of population.
@@ -41,14 +44,21 @@ pub(crate) fn all() -> Vec<Scenario> {
             (true, false, "Retain"),
             (true, true, "Delete"),
         ] {
-            all.push(Scenario { asker, waits, is_across, policy });
+            all.push(Scenario { asker, waits, is_across, policy, transfer: Transfer::Network });
         }
     }
+    all.push(Scenario { transfer: Transfer::Auto, ..ACROSS });
+    all.push(Scenario { asker: Asker::DataVolume, waits: true, is_across: false, ..all[all.len() - 1] });
     all
 }
 
-pub(crate) const ACROSS: Scenario =
-    Scenario { asker: Asker::Claim, waits: false, is_across: true, policy: "Delete" };
+pub(crate) const ACROSS: Scenario = Scenario {
+    asker: Asker::Claim,
+    waits: false,
+    is_across: true,
+    policy: "Delete",
+    transfer: Transfer::Network,
+};
 
 pub(crate) fn target() -> Key {
     Key::new("t", "copy")
@@ -125,7 +135,7 @@ impl Scenario {
     pub(crate) fn world(self) -> World {
         let kubernetes = self.cluster();
         self.ask(&kubernetes);
-        World::new(kubernetes)
+        World::new(kubernetes, self.transfer)
     }
 
     /// Runs everything to its end. The consumer of a DataVolume's PVC is scheduled when the PVC exists.
@@ -224,6 +234,8 @@ pub(crate) fn assert_complete(scenario: Scenario, world: &World, what: &str) {
     assert_eq!(annotation(&claim, "decant.dev/digest"), Some("decant1:7:dataofgolden"), "{what}");
     assert!(annotation(&claim, "decant.dev/outcome").is_some(), "{what}");
     assert_eq!(annotation(&claim, "cdi.kubevirt.io/clonePhase"), Some("Succeeded"), "{what}");
+    let mode = if scenario.transfer == Transfer::Network { "network" } else { "direct" };
+    assert_eq!(annotation(&claim, "decant.dev/transfer-mode"), Some(mode), "{what}");
     if scenario.asker == Asker::DataVolume {
         let dv = kubernetes.find(Kind::DataVolume, &target()).expect(&what);
         assert_eq!(dv["status"]["phase"], "Succeeded", "{dv:#} {what}");
