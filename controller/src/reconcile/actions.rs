@@ -358,7 +358,7 @@ fn told(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> BTr
             told.insert(CLONE_ERROR, error.unwrap_or_default());
         }
     }
-    if let Some(mode) = transfer::of_pods(seen) {
+    if let Some(mode) = transfer::of_clone(seen) {
         told.insert(TRANSFER_MODE, mode.as_str().to_owned());
     }
     if let Some(pod) = &seen.target_pod {

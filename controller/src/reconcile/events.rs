@@ -97,7 +97,7 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
 
 /// The event about how the bytes travel, until the claim's annotation says the same.
 fn of_transfer(seen: &Observed) -> Option<Event> {
-    let (mode, source) = (transfer::of_pods(seen)?, seen.source_key()?);
+    let (mode, source) = (transfer::of_clone(seen)?, seen.source_key()?);
     let target = seen.target.as_ref()?.metadata.key();
     let text = || format!("Cloning from {source} into {target} {}", mode.shown());
     (seen.target_annotation(TRANSFER_MODE) != Some(mode.as_str()))
@@ -238,7 +238,7 @@ fn of_phase(seen: &Observed, phase: &DataVolumePhase, name: &str) -> Option<Even
             normal(phase.as_str(), format!("Cloning from {source} into {target} scheduled"))
         }
         DataVolumePhase::CloneInProgress => {
-            let how = transfer::of_pods(seen).map(|mode| format!(", {}", mode.shown())).unwrap_or_default();
+            let how = transfer::of_clone(seen).map(|mode| format!(", {}", mode.shown())).unwrap_or_default();
             normal(phase.as_str(), format!("Cloning from {source} into {target} in progress{how}"))
         }
         DataVolumePhase::RebindInProgress => {

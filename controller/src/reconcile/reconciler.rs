@@ -478,7 +478,7 @@ impl Reconciler {
             .collect();
         annotations.insert(TRANSFER_PHASE, json!(progress.phase.map(Phase::name)));
         if kind == Kind::DataVolume
-            && let Some(mode) = transfer::of_pods(seen)
+            && let Some(mode) = transfer::of_clone(seen)
         {
             annotations.insert(TRANSFER_MODE, mode.as_str().into());
         }

@@ -1,7 +1,7 @@
 //! How the bytes of a clone travel: in one pod that mounts both volumes, or between two pods over the network
 //! (docs/decisions/0014-direct-clones.md).
 
-use crate::objects::annotations::{TRANSFER, TRANSFER_FALLBACK};
+use crate::objects::annotations::{TRANSFER, TRANSFER_FALLBACK, TRANSFER_MODE};
 use crate::policy::{Policy, Transfer};
 use crate::reconcile::observed::Observed;
 
@@ -38,11 +38,15 @@ impl TransferMode {
 }
 
 /// How the bytes of the clone in `seen` travel, once it has pods. For a claim that is filled before it is bound, those of
-/// the clone into its prime.
-pub(crate) fn of_pods(seen: &Observed) -> Option<TransferMode> {
-    let of_prime = || seen.population.as_ref()?.clone.as_deref()?.target_pod.as_ref();
-    let pod = seen.target_pod.as_ref().or_else(of_prime)?;
-    Some(if pod.is_direct() { TransferMode::Direct } else { TransferMode::Network })
+/// the clone into its prime, which may have ended since: then the prime tells it.
+pub(crate) fn of_clone(seen: &Observed) -> Option<TransferMode> {
+    let clone = seen.population.as_ref().and_then(|population| population.clone.as_deref());
+    let pod = seen.target_pod.as_ref().or_else(|| clone?.target_pod.as_ref());
+    match pod {
+        Some(pod) if pod.is_direct() => Some(TransferMode::Direct),
+        Some(_) => Some(TransferMode::Network),
+        None => clone?.target_annotation(TRANSFER_MODE).and_then(TransferMode::of),
+    }
 }
 
 /// The wish for the clone in `seen`: its own, else the operator's.

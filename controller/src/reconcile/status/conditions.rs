@@ -21,7 +21,7 @@ pub(super) fn conditions(
     let mut joined = pod_conditions.joined();
     if joined.runs() && pod_conditions.clone.is_none() {
         let sentence = seen.progress.as_ref().map(sentence).unwrap_or_default();
-        joined.message = match transfer::of_pods(seen) {
+        joined.message = match transfer::of_clone(seen) {
             Some(mode) if sentence.is_empty() => mode.shown().to_owned(),
             Some(mode) => format!("{}: {sentence}", mode.shown()),
             None => sentence,
