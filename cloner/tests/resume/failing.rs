@@ -186,12 +186,15 @@ fn source_fails(mode: Mode) {
     cell.passed(None, "exit 3, Input/output error; the next source resumed");
 }
 
-/// Waits until a direct clone has written [`POINT`] per cent.
-fn wait_until_written(volumes: &Volumes, clone: &mut CloneProcess) {
+/// Waits until a direct clone has written [`POINT`] per cent, and fails `disk` while the clone is stopped.
+fn fail_under(disk: &FailingFilesystem, volumes: &Volumes, clone: &mut CloneProcess) {
     while written_bytes(clone) < volumes.data_bytes * POINT / 100 {
         assert!(!clone.has_ended());
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
+    clone.stop();
+    disk.fail();
+    clone.signal(rustix::process::Signal::CONT);
 }
 
 /// The target's disk of a direct clone is gone in the middle; when it is back the clone succeeds.
@@ -204,8 +207,7 @@ fn target_of_direct_fails(mode: Mode) {
         let (target, _device) = target_in(&volumes, disk.path());
         let pair = volumes.pair_to(&target);
         let mut clone = pair.direct(SLOW);
-        wait_until_written(&volumes, &mut clone);
-        disk.fail();
+        fail_under(&disk, &volumes, &mut clone);
         let (code, log) = clone.ended();
         assert_eq!(code, Some(4), "{log:#?}");
         assert_has_line(&log, &[target.to_str().unwrap(), "Input/output error"]);
@@ -235,8 +237,7 @@ fn source_of_direct_fails(mode: Mode) {
     std::fs::write("/proc/sys/vm/drop_caches", "1").unwrap();
     let pair = volumes.pair_from(&disk.path().join("source"));
     let mut clone = pair.direct(SLOW);
-    wait_until_written(&volumes, &mut clone);
-    disk.fail();
+    fail_under(&disk, &volumes, &mut clone);
     let (code, log) = clone.ended();
     assert_eq!(code, Some(3), "{log:#?}");
     assert_has_line(&log, &["cannot ", disk.path().to_str().unwrap(), "Input/output error"]);
