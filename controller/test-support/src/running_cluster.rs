@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use decant_controller::api::cluster::Cluster;
 use decant_controller::certificates::pki::Pki;
+use decant_controller::cluster_settings::LivePolicy;
 use decant_controller::objects::{Key, Kind, Object, decode};
 use decant_controller::pods::made::MadePods;
 use decant_controller::policy::{Policy, Transfer};
@@ -12,6 +13,7 @@ use decant_controller::progress::poller::Pollers;
 use decant_controller::progress::scraper::Scraper;
 use decant_controller::progress::write_budget::WriteBudget;
 use decant_controller::reconcile::act::Executor;
+use decant_controller::reconcile::data_sources::DataSourceReporter;
 use decant_controller::reconcile::observe::Observer;
 use decant_controller::reconcile::observe::drivers::Drivers;
 use decant_controller::reconcile::permission::guarded::Guarded;
@@ -30,34 +32,43 @@ const QUIET_MILLIS: u64 = 130_000;
 /// More rounds than any population needs.
 const ROUNDS_MAX: usize = 3000;
 /// The kinds that the controller watches.
-const WATCHED: [Kind; 5] =
-    [Kind::DataVolume, Kind::PersistentVolumeClaim, Kind::Pod, Kind::CloneSource, Kind::VolumeCloneSource];
+const WATCHED: [Kind; 6] = [
+    Kind::DataVolume,
+    Kind::DataSource,
+    Kind::PersistentVolumeClaim,
+    Kind::Pod,
+    Kind::CloneSource,
+    Kind::VolumeCloneSource,
+];
 
 static PKI: LazyLock<Arc<Pki>> = LazyLock::new(|| {
     Arc::new(Pki::open(&Kubernetes::default(), "decant", time::OffsetDateTime::now_utc()).unwrap())
 });
 
 /// A cluster with a controller that ends and is started again.
-pub(crate) struct World {
-    pub(crate) kubernetes: Arc<Kubernetes>,
+pub struct RunningCluster {
+    /// The cluster.
+    pub kubernetes: Arc<Kubernetes>,
     transfer: Transfer,
     reconciler: Reconciler,
     /// How many changes the watches have brought.
     delivered: usize,
     /// How many changes the watches are behind.
-    pub(crate) lag: usize,
+    pub lag: usize,
     due: BTreeMap<Key, u64>,
     now_millis: u64,
-    pub(crate) starts: usize,
+    /// How often a controller was started.
+    pub starts: usize,
 }
 
 fn reconciler(kubernetes: &Arc<Kubernetes>, transfer: Transfer) -> Reconciler {
-    let policy = Arc::new(Policy { transfer, ..Policy::default() });
+    let flags = Policy { transfer, ..Policy::default() };
+    let policy = Arc::new(LivePolicy::new(flags.clone()));
     let cluster: Arc<dyn Cluster> = kubernetes.clone();
     let keys = Arc::new(TokenKey::new(&[7; 32]));
     let made = Arc::new(MadePods::default());
-    let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
-    let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&PKI), policy.intervals.scrape_limit);
+    let scheduler = Arc::new(CloneScheduler::new(flags.scheduling.clone()));
+    let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&PKI), flags.intervals.scrape_limit);
     Reconciler {
         cluster: Arc::clone(&cluster),
         observer: Observer {
@@ -76,9 +87,9 @@ fn reconciler(kubernetes: &Arc<Kubernetes>, transfer: Transfer) -> Reconciler {
             policy: Arc::clone(&policy),
         },
         executor: Executor::new(cluster, Arc::clone(&PKI), Arc::clone(&policy), keys, made, scheduler),
-        pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), Arc::new(|_| {}))),
+        pollers: Arc::new(Pollers::new(scraper, flags.intervals.clone(), Arc::new(|_| {}))),
         queue: Arc::new(Queue::default()),
-        budget: WriteBudget::new(&policy.intervals),
+        budget: WriteBudget::new(&flags.intervals),
         policy,
         rounds: Rounds::default(),
         unreadable: Arc::default(),
@@ -97,9 +108,14 @@ fn put<T: StoreObject>(store: &Store<T>, change: &Change) -> Vec<IndexKey> {
     links.into_iter().chain(before.map(|before| before.indexed_by()).unwrap_or_default()).collect()
 }
 
-impl World {
-    /// The bytes of all clones travel in this way.
-    pub(crate) fn new(kubernetes: Kubernetes, transfer: Transfer) -> Self {
+impl RunningCluster {
+    /// Starts a controller in the cluster, whose clones take two pods.
+    pub fn new(kubernetes: Kubernetes) -> Self {
+        Self::with_transfer(kubernetes, Transfer::Network)
+    }
+
+    /// The same where the bytes of all clones travel in this way.
+    pub fn with_transfer(kubernetes: Kubernetes, transfer: Transfer) -> Self {
         let kubernetes = Arc::new(kubernetes);
         let mut world = Self {
             reconciler: reconciler(&kubernetes, transfer),
@@ -116,7 +132,7 @@ impl World {
     }
 
     /// Starts a controller that remembers nothing.
-    pub(crate) fn start(&mut self) {
+    pub fn start(&mut self) {
         self.starts += 1;
         self.reconciler = reconciler(&self.kubernetes, self.transfer);
         self.due.clear();
@@ -144,6 +160,7 @@ impl World {
         let stores = &self.reconciler.observer.stores;
         let links = match change.kind {
             Kind::DataVolume => put(&stores.data_volumes, change),
+            Kind::DataSource => put(&stores.data_sources, change),
             Kind::PersistentVolumeClaim => put(&stores.claims, change),
             Kind::Pod => put(&stores.pods, change),
             Kind::CloneSource => put(&stores.clone_sources, change),
@@ -190,13 +207,20 @@ impl World {
         true
     }
 
+    /// Writes the status of the DataSources, as the controller does regularly.
+    pub fn report_data_sources(&mut self) {
+        self.bring(0);
+        let stores = Arc::clone(&self.reconciler.observer.stores);
+        DataSourceReporter::new(self.kubernetes.clone(), stores).report(time::OffsetDateTime::now_utc());
+    }
+
     /// Rounds of the controller and steps of Kubernetes until nothing more happens.
-    pub(crate) fn settle(&mut self) {
+    pub fn settle(&mut self) {
         self.settle_until(|_| false);
     }
 
     /// The same, but at most until `is_reached` holds after a round or a step of Kubernetes.
-    pub(crate) fn settle_until(&mut self, is_reached: impl Fn(&Kubernetes) -> bool) {
+    pub fn settle_until(&mut self, is_reached: impl Fn(&Kubernetes) -> bool) {
         let mut quiet_since = self.now_millis;
         let mut changes = 0;
         for _ in 0..ROUNDS_MAX {
@@ -233,7 +257,7 @@ impl World {
 }
 
 /// The last calls.
-pub(crate) fn last(kubernetes: &Kubernetes) -> Vec<String> {
+pub fn last(kubernetes: &Kubernetes) -> Vec<String> {
     let trace = kubernetes.lock().trace.clone();
     let show = std::env::var("TRACE").map_or(40, |n| n.parse().unwrap());
     trace[trace.len().saturating_sub(show)..].to_vec()
