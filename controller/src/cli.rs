@@ -114,7 +114,7 @@ pub struct RunArgs {
     #[allow(missing_docs)]
     pub gate: GateArgs,
     /// How the bytes of a clone travel if it does not specify it: auto, direct (one pod mounts both volumes) or network
-    #[arg(long, env = "DECANT_TRANSFER", default_value = "network", value_parser = transfer)]
+    #[arg(long, env = "DECANT_TRANSFER", default_value = "auto", value_parser = transfer)]
     pub transfer: Transfer,
     /// Serve only PVCs whose data source is a CloneSource, and leave DataVolumes to CDI in the same cluster
     #[arg(long, env = "DECANT_BESIDE_CDI")]

@@ -215,7 +215,7 @@ impl Default for Policy {
             preallocation: false,
             honor_wait_for_first_consumer: true,
             scope: Scope::All,
-            transfer: Transfer::Network,
+            transfer: Transfer::Auto,
             claim_adoption: false,
             given: BTreeSet::new(),
         }

@@ -11,7 +11,7 @@ use decant_controller::objects::{Claim, ClonedObject, DataVolume, Key, Meta, Pod
 use decant_controller::pods::class_defaults::ClassDefaults;
 use decant_controller::pods::clone_pods::ClonePods;
 use decant_controller::pods::role::Role;
-use decant_controller::pods::{claim, secret, source, target};
+use decant_controller::pods::{claim, direct, secret, source, target};
 use decant_controller::policy::Policy;
 use decant_controller::reconcile::reserved_volumes;
 use decant_controller::token::key::TokenKey;
@@ -91,6 +91,32 @@ fn pods(mode: &str) {
     }))
     .unwrap();
     check(&format!("source-{}", mode.to_lowercase()), &source::source_pod(&clone, &running, "(authority)"));
+}
+
+fn direct_pod(mode: &str) {
+    let policy = policy();
+    let (source, target) = (claim("team", "image", mode), claim("team", "copy", mode));
+    let clone = ClonePods {
+        target: &target,
+        source: &source,
+        owner_uid: &Uid::from("dv-uid"),
+        policy: &policy.pods,
+        authority: "1-2",
+        seal: &TokenKey::new(&[7; 32]),
+        nonce: "0123456789abcdef",
+    };
+    let overhead = decant_controller::reconcile::compatibility::overhead(&target, &policy);
+    check(&format!("direct-{}", mode.to_lowercase()), &direct::direct_pod(&clone, overhead));
+}
+
+#[test]
+fn the_pod_of_a_direct_filesystem_clone() {
+    direct_pod("Filesystem");
+}
+
+#[test]
+fn the_pod_of_a_direct_block_clone() {
+    direct_pod("Block");
 }
 
 #[test]

@@ -120,8 +120,37 @@ fn golden(name: &str) -> Value {
 
 /// Whether a selector of labels selects a pod.
 fn selects(selector: &Value, pod: &Value) -> bool {
+    let labels = &pod["metadata"]["labels"];
     let wanted = selector["matchLabels"].as_object().unwrap();
-    !wanted.is_empty() && wanted.iter().all(|(name, value)| pod["metadata"]["labels"][name] == *value)
+    let is_in = |wanted: &Value| {
+        assert_eq!(wanted["operator"], "In");
+        wanted["values"].as_array().unwrap().contains(&labels[wanted["key"].as_str().unwrap()])
+    };
+    !wanted.is_empty()
+        && wanted.iter().all(|(name, value)| labels[name] == *value)
+        && selector["matchExpressions"].as_array().is_none_or(|wanted| wanted.iter().all(is_in))
+}
+
+#[test]
+fn the_pod_of_a_direct_clone_is_reached_by_the_controller_alone_and_its_page_by_prometheus() {
+    let file = "clone-policies/policies.yaml";
+    let policy = object(file, "NetworkPolicy", "decant-direct");
+    assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+    assert_eq!(policy["spec"]["egress"], json!([]));
+    let sources = object(file, "NetworkPolicy", "decant-sources");
+    assert_eq!(policy["spec"]["ingress"], sources["spec"]["ingress"]);
+    let monitor = object("monitoring/monitor.yaml", "PodMonitor", "decant-sources");
+    for mode in ["filesystem", "block"] {
+        let direct = golden(&format!("direct-{mode}"));
+        for (name, is_for) in [("decant-direct", true), ("decant-sources", false), ("decant-targets", false)]
+        {
+            let selector = &object(file, "NetworkPolicy", name)["spec"]["podSelector"];
+            assert_eq!(selects(selector, &direct), is_for, "{name}");
+        }
+        assert!(selects(&monitor["spec"]["selector"], &direct));
+        assert!(selects(&monitor["spec"]["selector"], &golden(&format!("source-{mode}"))));
+        assert!(!selects(&monitor["spec"]["selector"], &golden(&format!("target-{mode}"))));
+    }
 }
 
 #[test]

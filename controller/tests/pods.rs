@@ -56,6 +56,92 @@ fn both_pods(flags: &[&str], annotations: &Value) -> [Value; 2] {
     ]
 }
 
+/// The pod of a direct clone of a claim in the mode `from` into one in the mode `to` with these annotations.
+fn direct_pod(flags: &[&str], annotations: &Value, from: &str, to: &str) -> Value {
+    let policy = policy(flags);
+    let with_mode = |annotations: &Value, name: &str, mode: &str| {
+        let mut claim = claim(annotations);
+        claim.metadata.name = name.to_owned();
+        claim.metadata.uid = Uid::from(format!("{name}-uid").as_str());
+        claim.spec.volume_mode = serde_json::from_value(json!(mode)).unwrap();
+        claim
+    };
+    let clone = ClonePods {
+        target: &with_mode(annotations, "copy", to),
+        source: &with_mode(&json!({}), "golden", from),
+        owner_uid: &Uid::from("dv-uid"),
+        policy: &policy.pods,
+        authority: "1-2",
+        seal: &TokenKey::new(&[7; 32]),
+        nonce: "0123456789abcdef",
+    };
+    direct::direct_pod(&clone, decant_controller::reconcile::compatibility::overhead(clone.target, &policy))
+}
+
+#[test]
+fn a_direct_pod_gets_its_source_read_only_and_neither_keys_nor_a_token() {
+    for from in ["Block", "Filesystem"] {
+        for to in ["Block", "Filesystem"] {
+            let pod = direct_pod(&[], &json!({}), from, to);
+            let spec = &pod["spec"];
+            assert_eq!(spec["automountServiceAccountToken"], false);
+            assert_eq!(spec["securityContext"]["runAsNonRoot"], true);
+            let volumes = spec["volumes"].as_array().unwrap();
+            let claims: Vec<Value> =
+                volumes.iter().map(|volume| volume["persistentVolumeClaim"].clone()).collect();
+            assert_eq!(
+                claims,
+                [json!({ "claimName": "copy" }), json!({ "claimName": "golden", "readOnly": true })]
+            );
+            let [container] = &spec["containers"].as_array().unwrap()[..] else { panic!("{spec:#}") };
+            assert_eq!(container["args"], json!(["direct"]));
+            assert_eq!(
+                container["ports"],
+                json!([{ "name": "metrics", "containerPort": 8443, "protocol": "TCP" }])
+            );
+            assert!(container.get("readinessProbe").is_none());
+            let uses = |field: &str, path: &str| {
+                let list = container[field].as_array().cloned().unwrap_or_default();
+                list.into_iter().map(|one| (one["name"].clone(), one[path].clone())).collect::<Vec<_>>()
+            };
+            let all = [uses("volumeDevices", "devicePath"), uses("volumeMounts", "mountPath")].concat();
+            let source = if from == "Block" { "/dev/decant-source" } else { "/var/run/cdi/clone/source" };
+            let target = if to == "Block" { "/dev/cdi-block-volume" } else { "/data" };
+            assert_eq!(all.len(), 2, "{all:?}");
+            assert!(all.contains(&(json!("decant-source-vol"), json!(source))), "{all:?}");
+            assert!(all.contains(&(json!("cdi-data-vol"), json!(target))), "{all:?}");
+            let environment = container["env"].as_array().unwrap();
+            assert!(environment.iter().all(|variable| variable.get("valueFrom").is_none()));
+            assert!(environment.contains(&json!({ "name": "MOUNT_POINT", "value": source })));
+            let meta: Pod = decode(pod.clone()).unwrap();
+            assert!(meta.is_direct(), "{pod:#}");
+            assert!(PodIdentity::of(&meta.metadata, &TokenKey::new(&[7; 32])).is_some(), "{pod:#}");
+        }
+    }
+}
+
+#[test]
+fn settings_reach_a_direct_pod_and_cannot_override_its_identity() {
+    let annotations = json!({
+        "decant.dev/bandwidth-limit": "50MiB/s", "decant.dev/verify": "readback",
+        "cdi.kubevirt.io/storage.pod.priorityclassname": "low", "decant.dev/keys": "x", "decant.dev/proof": "x",
+    });
+    let flags = ["--pod-annotations", r#"{"decant.dev/keys":"x"}"#, "--label", "decant.dev/role=target"];
+    let pod = direct_pod(&flags, &annotations, "Block", "Block");
+    assert_eq!(pod["metadata"]["labels"]["decant.dev/role"], "direct");
+    assert_eq!(pod["metadata"]["annotations"]["decant.dev/keys"], "");
+    assert_eq!(pod["spec"]["priorityClassName"], "low");
+    let environment = pod["spec"]["containers"][0]["env"].as_array().unwrap();
+    assert!(environment.contains(&json!({ "name": "DECANT_LIMIT", "value": "50MiB/s" })));
+    assert!(environment.contains(&json!({ "name": "DECANT_VERIFY", "value": "readback" })));
+    let of_target: Pod = decode(both_pods(&[], &json!({}))[1].clone()).unwrap();
+    assert!(!of_target.is_direct());
+    // The seal is over the keys: a pod of two does not become a direct one, nor the reverse.
+    let mut changed = of_target.metadata;
+    changed.annotations.insert("decant.dev/keys".to_owned(), String::new());
+    assert!(PodIdentity::of(&changed, &TokenKey::new(&[7; 32])).is_none());
+}
+
 #[track_caller]
 fn assert_both(pods: &[Value; 2], kind: &str, name: &str, value: &str) {
     for pod in pods {

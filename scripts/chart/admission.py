@@ -204,6 +204,7 @@ def main(policies, directory):
         source = kinds["Pod"][name]
         volume = next(i for i, v in enumerate(source["spec"]["volumes"]) if v["name"] == "cdi-data-vol")
         refuses(gate, "read-only", "pods", changed(source, ("spec", "volumes", volume, "persistentVolumeClaim", "readOnly"), None))
+    direct_pods(gate, kinds["Pod"])
     for secret in map(stored, kinds["Secret"].values()):
         accepts(gate, "secrets", secret)
         for path, value, text in BAD_SECRETS:
@@ -229,6 +230,18 @@ def main(policies, directory):
         refuses(gate, "must keep its owners", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", "+"), gone[0]), bare)
         refuses(gate, "allow-clone-to", "persistentvolumeclaims", changed(claim, ("metadata", "annotations", "decant.dev/allow-clone-to"), "*"), claim)
     populations(gate)
+
+
+def direct_pods(gate, pods):
+    """The pod of a direct clone has two PVCs, one of them read-only. No other pod has."""
+    for name in ("direct-filesystem", "direct-block"):
+        direct = pods[name]
+        volume = next(i for i, v in enumerate(direct["spec"]["volumes"]) if v["name"] == "decant-source-vol")
+        for value in (None, False):
+            refuses(gate, "read-only as a volume", "pods", changed(direct, ("spec", "volumes", volume, "persistentVolumeClaim", "readOnly"), value))
+        refuses(gate, "only one PVC", "pods", changed(direct, ("spec", "volumes", volume, "name"), "another"))
+        refuses(gate, "only one PVC", "pods", changed(direct, ("metadata", "labels", "decant.dev/role"), "target"))
+        refuses(gate, "only one PVC", "pods", changed(direct, ("metadata", "name"), "u-source-pod"))
 
 
 def renamed(pod, name):

@@ -68,7 +68,7 @@ def values(helm):
         "network policies",
         {(space, name) for kind, space, name in made if kind == "NetworkPolicy"},
         {("elsewhere", "decant-controller"), ("elsewhere", "decant-webhook")}
-        | {(space, name) for space in ("team-a", "team-b") for name in ("decant-sources", "decant-targets")},
+        | {(space, name) for space in ("team-a", "team-b") for name in ("decant-direct", "decant-sources", "decant-targets")},
     )
     equal("the image that pods may have", made["ConfigMap", "elsewhere", "decant-admission"]["data"]["image"], "registry.example/decant/cloner:9")
     assert "decant-system" not in json.dumps(list(made.values())), "the namespace of the base is still used"

@@ -14,7 +14,7 @@ use crate::modes::{Mode, Volumes, in_each_mode};
 use crate::pair::{CloneProcess, MIB, Pair};
 
 /// Slow enough that a process can be killed shortly before its end.
-const SLOW: &str = "100MiB/s";
+pub(crate) const SLOW: &str = "100MiB/s";
 /// How often a clone may end before it is killed.
 const TRIES: u32 = 5;
 
@@ -38,7 +38,7 @@ fn same_digest_as_over_the_network(mode: Mode) {
 in_each_mode!(has_the_digest_of_a_network_clone, same_digest_as_over_the_network);
 
 /// The bytes that a process has written so far.
-fn written_bytes(process: &CloneProcess) -> u64 {
+pub(crate) fn written_bytes(process: &CloneProcess) -> u64 {
     let text = fs::read_to_string(format!("/proc/{}/io", process.id())).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("wchar: "));
     line.map_or(0, |number| number.parse().unwrap())
@@ -100,6 +100,26 @@ fn changed(mode: Mode) {
 }
 
 in_each_mode!(clones_what_its_source_is_now, changed);
+
+/// The reader is that of a source: the tests of `cloner source` have the other cases.
+#[test]
+fn an_image_that_is_written_to_during_the_clone_fails_it_and_gets_no_name() {
+    let Some(volumes) = Volumes::new(Mode::Disk) else { return };
+    let mut clone = volumes.pair.direct("60MiB/s");
+    while written_bytes(&clone) < volumes.data_bytes / 4 {
+        assert!(!clone.has_ended());
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let image = volumes.source().join("disk.img");
+    let file = File::options().write(true).open(&image).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"changed", 5).unwrap();
+    let (code, log) = clone.ended();
+    assert_eq!(code, Some(3), "{log:#?}");
+    assert!(log.last().unwrap().contains("disk.img"), "{log:#?}");
+    assert!(!volumes.has_names());
+    volumes.pair.direct(FAST).assert_success();
+    volumes.assert_same();
+}
 
 #[test]
 fn a_full_volume_is_reported_and_left_empty() {

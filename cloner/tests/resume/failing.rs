@@ -8,10 +8,11 @@ use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
 use decant_test_support::is_root;
 use decant_test_support::relay::Break;
 
+use crate::direct::{SLOW, written_bytes};
 use crate::kills::FAST;
 use crate::matrix::{MatrixCell, is_long};
 use crate::modes::{Mode, Volumes, in_each_mode};
-use crate::pair::{MIB, Pair};
+use crate::pair::{CloneProcess, MIB, Pair};
 
 /// Where a disk fails, in per cent.
 const POINT: u64 = 60;
@@ -185,6 +186,106 @@ fn source_fails(mode: Mode) {
     cell.passed(None, "exit 3, Input/output error; the next source resumed");
 }
 
+/// Waits until a direct clone has written [`POINT`] per cent, and fails `disk` while the clone is stopped.
+fn fail_under(disk: &FailingFilesystem, volumes: &Volumes, clone: &mut CloneProcess) {
+    while written_bytes(clone) < volumes.data_bytes * POINT / 100 {
+        assert!(!clone.has_ended());
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    clone.stop();
+    disk.fail();
+    clone.signal(rustix::process::Signal::CONT);
+}
+
+/// The target's disk of a direct clone is gone in the middle; when it is back the clone succeeds.
+fn target_of_direct_fails(mode: Mode) {
+    let Some(volumes) = volumes(mode) else { return };
+    let cell = MatrixCell::new("direct: target's disk fails", mode, &format!("{POINT} %"));
+    let backing = volumes.place().join("disk");
+    {
+        let disk = FailingFilesystem::new(&backing, volumes.needed_bytes() + 200 * MIB);
+        let (target, _device) = target_in(&volumes, disk.path());
+        let pair = volumes.pair_to(&target);
+        let mut clone = pair.direct(SLOW);
+        fail_under(&disk, &volumes, &mut clone);
+        let (code, log) = clone.ended();
+        assert_eq!(code, Some(4), "{log:#?}");
+        assert_has_line(&log, &[target.to_str().unwrap(), "Input/output error"]);
+    }
+    let disk = FailingFilesystem::on(&backing);
+    let (target, _device) = target_in(&volumes, disk.path());
+    if !mode.is_onto_device() {
+        let names = std::fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name());
+        let names: Vec<_> = names.filter(|name| !name.to_string_lossy().contains("decant-partial")).collect();
+        assert!(names.is_empty(), "{names:?} have their names");
+    }
+    volumes.pair_to(&target).direct(FAST).assert_success();
+    volumes.assert_same_in(&target);
+    cell.passed(None, "exit 4, Input/output error; the next clone is right");
+}
+
+/// The source's disk of a direct clone is gone in the middle; when it is back the clone resumes.
+fn source_of_direct_fails(mode: Mode) {
+    let Some(volumes) = volumes(mode) else { return };
+    let cell = MatrixCell::new("direct: source's disk fails", mode, &format!("{POINT} %"));
+    let backing = volumes.place().join("disk");
+    let mut disk = FailingFilesystem::new(&backing, volumes.needed_bytes() + 200 * MIB);
+    let copied =
+        Command::new("cp").args(["-a", "--sparse=always"]).arg(volumes.source()).arg(disk.path()).status();
+    assert!(copied.unwrap().success());
+    rustix::fs::syncfs(File::open(disk.path()).unwrap()).unwrap();
+    std::fs::write("/proc/sys/vm/drop_caches", "1").unwrap();
+    let pair = volumes.pair_from(&disk.path().join("source"));
+    let mut clone = pair.direct(SLOW);
+    fail_under(&disk, &volumes, &mut clone);
+    let (code, log) = clone.ended();
+    assert_eq!(code, Some(3), "{log:#?}");
+    assert_has_line(&log, &["cannot ", disk.path().to_str().unwrap(), "Input/output error"]);
+    assert!(!volumes.has_names());
+    drop(disk);
+    disk = FailingFilesystem::on(&backing);
+    let log = pair.from(&disk.path().join("source")).direct(FAST).assert_success();
+    volumes.assert_same();
+    // A device does not record what else was in the directory.
+    if mode != Mode::DirectoryToDevice {
+        assert!(log.iter().any(|line| line.contains("resuming after the first")), "{log:#?}");
+    }
+    cell.passed(None, "exit 3, Input/output error; the next process resumed");
+}
+
+/// What a direct clone wrote cannot be synced; once it can, the clone succeeds.
+fn sync_of_direct_fails(mode: Mode) {
+    let Some(volumes) = volumes(mode) else { return };
+    let cell = MatrixCell::new("direct: sync fails", mode, "each sync");
+    let (code, log) = volumes.pair.direct_without("fsync,fdatasync,syncfs,sync_file_range").ended();
+    assert_eq!(code, Some(4), "{log:#?}");
+    assert_has_line(&log, &["Input/output error"]);
+    assert!(!log.iter().any(|line| line.contains("clone complete")), "{log:#?}");
+    assert!(!volumes.has_names());
+    volumes.pair.direct(FAST).assert_success();
+    volumes.assert_same();
+    cell.passed(None, "exit 4, Input/output error; the next clone is right");
+}
+
+/// A direct clone may not write to its target.
+fn target_of_direct_is_read_only(mode: Mode) {
+    let Some(volumes) = volumes(mode) else { return };
+    let backing = volumes.place().join("closed");
+    File::create(&backing).unwrap().set_len(volumes.needed_bytes()).unwrap();
+    make_ext4(&backing, &[]).unwrap();
+    let device = LoopDevice::read_only(&backing);
+    let mounted = (!mode.is_onto_device()).then(|| Mounted::device(&device.0).unwrap());
+    let target = mounted.as_ref().map_or_else(|| device.0.clone(), |mounted| mounted.path().to_owned());
+    let (code, log) = volumes.pair_to(&target).direct(FAST).ended();
+    assert_eq!(code, Some(4), "{log:#?}");
+    let why = if mode.is_onto_device() { "Operation not permitted" } else { "Read-only file system" };
+    assert_has_line(&log, &[target.to_str().unwrap(), why]);
+}
+
+in_each_mode!(fails_directly_and_is_right_the_next_time_where_the_targets_disk_fails, target_of_direct_fails);
+in_each_mode!(fails_directly_and_resumes_where_the_sources_disk_fails, source_of_direct_fails);
+in_each_mode!(fails_directly_where_nothing_can_be_synced, sync_of_direct_fails);
+in_each_mode!(is_refused_directly_by_a_target_that_may_not_be_written, target_of_direct_is_read_only);
 in_each_mode!(fails_and_is_right_the_next_time_where_the_targets_disk_fails, target_fails);
 in_each_mode!(does_not_fit_and_leaves_nothing, target_is_full);
 in_each_mode!(is_refused_by_a_target_that_may_not_be_written, target_is_read_only);

@@ -151,10 +151,24 @@ impl Pair {
     /// The same with some more in its environment.
     pub(crate) fn direct_with(&self, limit: &str, variables: &[(&str, &str)]) -> CloneProcess {
         let mut command = self.cloner(1);
+        self.configure_direct(&mut command, limit);
+        CloneProcess(Process::spawn(command.envs(variables.iter().copied())))
+    }
+
+    /// The same where each of these system calls fails with EIO.
+    pub(crate) fn direct_without(&self, calls: &str) -> CloneProcess {
+        let mut command = Command::new("strace");
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+        command.args(["-e", &format!("inject={calls}:error=EIO"), env!("CARGO_BIN_EXE_cloner")]);
+        self.configure_direct(&mut command, "10GiB/s");
+        CloneProcess(Process::spawn(&mut command))
+    }
+
+    fn configure_direct(&self, command: &mut Command, limit: &str) {
         command.arg("direct").env("OWNER_UID", "uid").env("VOLUME_MODE", self.volume_mode);
         command.env("MOUNT_POINT", &self.source).env("DESTINATION", &self.destination);
         command.env("DECANT_METRICS_PORT", "0").env("DECANT_LIMIT", limit);
-        CloneProcess(Process::spawn(command.envs(variables.iter().copied())))
     }
 
     pub(crate) fn source(&self, limit: &str) -> CloneProcess {

@@ -140,7 +140,7 @@ pub const NOT_KEPT: &str = "decant.dev/not-kept";
 pub const VERIFY: &str = "decant.dev/verify";
 /// The only value of [`VERIFY`].
 pub const READBACK: &str = "readback";
-/// On a DataVolume or PVC, by its user: how the bytes travel, `direct` or `network`.
+/// On a DataVolume or PVC, by its user: how the bytes travel, `auto`, `direct` or `network`.
 pub const TRANSFER: &str = "decant.dev/transfer";
 /// On a DataVolume or PVC, by its user: where the pods run, as JSON with `nodeSelector`, `tolerations` and `affinity`.
 pub const PLACEMENT: &str = "decant.dev/placement";
@@ -148,9 +148,9 @@ pub const PLACEMENT: &str = "decant.dev/placement";
 pub const POD_LABELS: &str = "decant.dev/pod-labels";
 /// On a DataVolume or PVC, by its user: further annotations of the pods, as a JSON object.
 pub const POD_ANNOTATIONS: &str = "decant.dev/pod-annotations";
-/// On a PVC: how the bytes of its clone travel, `direct` or `network`.
+/// On a DataVolume or PVC: how the bytes of its clone travel, `direct` or `network`.
 pub const TRANSFER_MODE: &str = "decant.dev/transfer-mode";
-/// On a PVC: a direct clone found no node, so two pods clone.
+/// On a PVC: a direct clone found no node, or lost it, so two pods clone.
 pub const TRANSFER_FALLBACK: &str = "decant.dev/transfer-fallback";
 /// On a PVC whose `dataSourceRef` names a VolumeCloneSource: the namespace of the VolumeCloneSource, if it is another.
 pub const DATA_SOURCE_NAMESPACE: &str = "cdi.kubevirt.io/dataSourceNamespace";

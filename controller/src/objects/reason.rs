@@ -105,6 +105,8 @@ pub enum Reason {
     CloneVerified,
     /// An event: the target lost attributes of files.
     AttributesNotKept,
+    /// An event: how the bytes travel, where that changed or nothing else reports it.
+    CloneTransfer,
     /// An event: a reserved volume is kept.
     VolumeKept,
     /// An event: an object cannot be decoded.
@@ -173,6 +175,7 @@ impl Reason {
             Reason::CloneSucceeded => "CloneSucceeded",
             Reason::CloneVerified => "CloneVerified",
             Reason::AttributesNotKept => "AttributesNotKept",
+            Reason::CloneTransfer => "CloneTransfer",
             Reason::VolumeKept => "VolumeKept",
             Reason::ObjectUnreadable => "ObjectUnreadable",
             Reason::WaitsForUnreadable => "WaitsForUnreadable",

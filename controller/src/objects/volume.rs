@@ -43,6 +43,46 @@ pub struct VolumeSpec {
     pub persistent_volume_reclaim_policy: String,
     /// The claim that it is bound to, or reserved for.
     pub claim_ref: Option<ClaimRef>,
+    /// Which nodes can mount it.
+    pub node_affinity: NodeAffinity,
+}
+
+/// Which nodes can mount a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NodeAffinity {
+    /// What a node has to match.
+    pub required: NodeSelector,
+}
+
+/// A selection of nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeSelector {
+    /// Terms, one of which a node has to match. Empty for all nodes.
+    pub node_selector_terms: Vec<NodeSelectorTerm>,
+}
+
+/// Requirements, all of which a node has to meet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeSelectorTerm {
+    /// Requirements of the node's labels.
+    pub match_expressions: Vec<NodeRequirement>,
+    /// Requirements of the node's fields; only `metadata.name` exists.
+    pub match_fields: Vec<NodeRequirement>,
+}
+
+/// A requirement of one label or field.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NodeRequirement {
+    /// The name of the label or field.
+    pub key: String,
+    /// `In`, `NotIn`, `Exists`, `DoesNotExist`, `Gt` or `Lt`.
+    pub operator: String,
+    /// The values that it is compared with.
+    pub values: Vec<String>,
 }
 
 /// The claim that a volume is bound to, or reserved for.

@@ -12,6 +12,7 @@ use crate::pages::health::HealthState;
 use crate::pages::populated;
 use crate::progress::poller::PollOutcome;
 use crate::reconcile::reconciler::Reconciler;
+use crate::reconcile::transfer::TransferMode;
 use crate::summary::claim_summary::is_clone;
 use crate::summary::clone_summary::CloneState;
 use crate::watch::unreadable::KINDS;
@@ -77,6 +78,16 @@ fn work(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError
     let (running, waiting) = reconciler.observer.scheduler.counts();
     gauge("decant_clones_running", "Clones that have pods.", count(running))?;
     gauge("decant_clones_waiting", "Clones that wait for their turn.", count(waiting))?;
+    let readings = &reconciler.pollers.readings;
+    let direct = readings.direct_len();
+    let help =
+        "Clones that copy now, by how their bytes travel: in one pod (direct) or between two (network).";
+    let mut copying = page.family("decant_clones_copying", help, MetricKind::Gauge)?;
+    copying.sample(&[("transfer", TransferMode::Direct.as_str())], count(direct))?;
+    copying.sample(
+        &[("transfer", TransferMode::Network.as_str())],
+        count(readings.len().saturating_sub(direct)),
+    )?;
     let mut rounds =
         page.family("decant_rounds_total", "Reconciliations of one clone, by result.", MetricKind::Counter)?;
     let (well, badly) = reconciler.rounds.counts();

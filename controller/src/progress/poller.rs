@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use decant_shared::process::panics;
 use decant_shared::process::stop::Stop;
 
-use crate::objects::annotations::SOURCE_CONTAINER;
+use crate::objects::annotations::{SOURCE_CONTAINER, TARGET_CONTAINER};
 use crate::objects::{Key, Pod, Uid};
 use crate::policy::Intervals;
 use crate::progress::clone_progress::{Progress, updated};
@@ -91,7 +91,7 @@ impl Readings {
                     owner_uid: owner_uid.clone(),
                     progress,
                     read_at: Instant::now(),
-                    way: ScrapeRoute::Direct,
+                    way: ScrapeRoute::first_to(pod),
                     failures: 0,
                 };
                 map.insert(key.clone(), followed);
@@ -114,6 +114,11 @@ impl Readings {
     pub fn all(&self) -> Vec<(Key, Progress)> {
         let map = self.lock();
         map.iter().filter_map(|(key, one)| Some((key.clone(), one.progress.clone()?))).collect()
+    }
+
+    /// How many clones are followed whose bytes do not cross the network.
+    pub fn direct_len(&self) -> usize {
+        self.lock().values().filter(|followed| followed.pod.is_direct()).count()
     }
 
     /// How many clones are followed.
@@ -197,8 +202,8 @@ impl Pollers {
             let followed = map.get(key)?;
             (Arc::clone(&followed.pod), followed.owner_uid.clone(), followed.way)
         };
-        let runs =
-            pod.container_status(SOURCE_CONTAINER).is_some_and(|status| status.state.running.is_some());
+        let container = if pod.is_direct() { TARGET_CONTAINER } else { SOURCE_CONTAINER };
+        let runs = pod.container_status(container).is_some_and(|status| status.state.running.is_some());
         let result =
             if runs { self.scraper.scrape(&pod, owner_uid.as_str(), way) } else { Err(String::new()) };
         let interval = poll_interval(self.readings.len(), &self.every);

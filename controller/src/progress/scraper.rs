@@ -1,4 +1,4 @@
-//! Reads the progress of a source pod. A failed scrape is only "no news": it never changes a phase and never fails a
+//! Reads the progress of a source pod, or of the pod of a direct clone. A failed scrape is only "no news": it never changes a phase and never fails a
 //! clone (docs/migrate-from-cdi.md rows 16 to 20).
 
 use std::net::{IpAddr, SocketAddr};
@@ -27,6 +27,14 @@ pub enum ScrapeRoute {
     Direct,
     /// Through the API server.
     Proxy,
+}
+
+impl ScrapeRoute {
+    /// The route that is tried first. The pod of a direct clone has no certificate of the controller's authority, so the
+    /// API server, which the controller knows, comes first.
+    pub(super) fn first_to(pod: &Pod) -> Self {
+        if pod.is_direct() { ScrapeRoute::Proxy } else { ScrapeRoute::Direct }
+    }
 }
 
 /// Reads the metrics pages of source pods.
@@ -68,11 +76,14 @@ impl Scraper {
         Err(failures.join("; "))
     }
 
+    /// The pod of a direct clone has a certificate that nobody signed, so that it needs no Secret: as with
+    /// [`Scraper::proxied`], an attacker on the way can forge a percentage, and nothing else.
     fn direct(&self, pod: &Pod) -> Result<String, String> {
         let ip: IpAddr = pod.status.pod_ip.parse().map_err(|_| "the pod has no address".to_owned())?;
         let address = SocketAddr::new(ip, port(pod)?);
         let host = names::metrics_host(&pod.metadata.name);
-        fetch(&host, address, &self.pki.server_bundle_pem(), self.limit)
+        let roots_pem = self.pki.server_bundle_pem();
+        fetch(&host, address, Some(&*roots_pem).filter(|_| !pod.is_direct()), self.limit)
     }
 
     /// The API server does not check the pod's certificate: an attacker between it and the node can forge a percentage,
@@ -90,15 +101,19 @@ fn port(pod: &Pod) -> Result<u16, String> {
     port.ok_or_else(|| format!("the pod has no port called {PORT_NAME}"))
 }
 
-/// `GET https://host/metrics` from `address`, whose certificate is checked against `roots_pem`. Uses no proxy, follows
-/// no redirect, and reads at most the length of a metrics page.
-fn fetch(host: &str, address: SocketAddr, roots_pem: &str, limit: Duration) -> Result<String, String> {
-    let roots = decant_shared::net::tls::pem::certificates(roots_pem.as_bytes(), "the authority")
-        .map_err(|e| e.to_string())?
-        .iter()
-        .map(|der| Certificate::from_der(der).to_owned())
-        .collect::<Vec<_>>();
-    let tls = TlsConfig::builder().root_certs(RootCerts::Specific(Arc::new(roots))).build();
+/// `GET https://host/metrics` from `address`, whose certificate is checked against `roots_pem`, if there are any. Uses no
+/// proxy, follows no redirect, and reads at most the length of a metrics page.
+fn fetch(
+    host: &str,
+    address: SocketAddr,
+    roots_pem: Option<&str>,
+    limit: Duration,
+) -> Result<String, String> {
+    let tls = match roots_pem {
+        Some(pem) => TlsConfig::builder().root_certs(roots(pem)?),
+        None => TlsConfig::builder().disable_verification(true),
+    }
+    .build();
     let config = Config::builder()
         .tls_config(tls)
         .proxy(None)
@@ -113,6 +128,15 @@ fn fetch(host: &str, address: SocketAddr, roots_pem: &str, limit: Duration) -> R
     }
     let limit_bytes = u64::try_from(PAGE_MAX_BYTES).unwrap_or(u64::MAX);
     answer.body_mut().with_config().limit(limit_bytes).read_to_string().map_err(|e| e.to_string())
+}
+
+fn roots(pem: &str) -> Result<RootCerts, String> {
+    let roots = decant_shared::net::tls::pem::certificates(pem.as_bytes(), "the authority")
+        .map_err(|e| e.to_string())?
+        .iter()
+        .map(|der| Certificate::from_der(der).to_owned())
+        .collect::<Vec<_>>();
+    Ok(RootCerts::Specific(Arc::new(roots)))
 }
 
 /// Resolves every name to the pod's address, because the name in the URL is only for the certificate.
@@ -151,9 +175,19 @@ mod tests {
 
     /// Requests [`HOST`] from a metrics server whose certificate is for `name`.
     fn ask(name: &str, trusted: bool, answer: Answers) -> Result<String, String> {
+        let signer = Signer::new("test", OffsetDateTime::now_utc()).unwrap();
+        let roots = if trusted {
+            signer.bundle_pem.clone()
+        } else {
+            Signer::new("other", OffsetDateTime::now_utc()).unwrap().bundle_pem
+        };
+        ask_with(&signer, Some(&roots), name, answer)
+    }
+
+    /// The same with a certificate of `signer`, checked against `roots`.
+    fn ask_with(signer: &Signer, roots: Option<&str>, name: &str, answer: Answers) -> Result<String, String> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let now = OffsetDateTime::now_utc();
-        let signer = Signer::new("test", now).unwrap();
         let leaf =
             signer.issue(name, &[name.to_owned()], Usage::Server, Duration::from_secs(60), now).unwrap();
         let identity =
@@ -170,8 +204,7 @@ mod tests {
             Stop::new(),
         )
         .unwrap();
-        let roots = if trusted { signer } else { Signer::new("other", now).unwrap() };
-        let page = fetch(HOST, address, &roots.bundle_pem, Duration::from_millis(700));
+        let page = fetch(HOST, address, roots, Duration::from_millis(700));
         running.shut_down(Duration::from_millis(1));
         page
     }
@@ -189,6 +222,20 @@ mod tests {
     fn another_authority_or_another_name_is_refused() {
         assert!(ask(HOST, false, page("")).is_err());
         assert!(ask("v-source-pod.metrics", true, page("")).is_err());
+    }
+
+    #[test]
+    fn the_page_of_a_pod_without_keys_is_read_first_through_the_api_server() {
+        let pod = |keys: &str| -> Pod {
+            serde_json::from_value(
+                serde_json::json!({ "metadata": { "annotations": { "decant.dev/keys": keys } } }),
+            )
+            .unwrap()
+        };
+        assert_eq!(ScrapeRoute::first_to(&pod("")), ScrapeRoute::Proxy);
+        assert_eq!(ScrapeRoute::first_to(&pod("copy-keys")), ScrapeRoute::Direct);
+        let signer = Signer::new("nobody", OffsetDateTime::now_utc()).unwrap();
+        assert_eq!(ask_with(&signer, None, "v-source-pod.metrics", page("hello 1\n")).unwrap(), "hello 1\n");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::reconcile::status::population::clone_phase;
 use crate::reconcile::status::restarts;
 use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::{PrimeFault, SlotAction, Step};
+use crate::reconcile::transfer;
 use crate::reconcile::transfer::TransferMode;
 
 /// An action in the cluster. Each can safely be repeated.
@@ -154,7 +155,7 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
         }
         Step::VolumeGone => actions.push(Action::ForgetPopulation),
         Step::MarkDone if seen.population.is_some() => {
-            actions.extend(digest(step, seen).map(Action::Tell));
+            actions.extend(result(step, seen).map(Action::Tell));
             actions.push(Action::MarkPopulated);
         }
         Step::MakeKeptClaim => actions.push(Action::MakeKeptClaim),
@@ -205,11 +206,11 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
         }
         Step::FallBack => {
             actions.push(Action::Annotate(BTreeMap::from([(TRANSFER_FALLBACK, "true".to_owned())])));
-            actions.push(Action::DeletePod(Role::Target));
+            delete_pods(seen, &mut actions);
         }
         Step::TargetDone => actions.extend(seen.reported_outcome().map(Action::Record)),
         Step::MarkDone => {
-            actions.extend(digest(step, seen).map(Action::Tell));
+            actions.extend(result(step, seen).map(Action::Tell));
             actions.push(Action::Annotate(BTreeMap::from([(CLONE_OF, "true".to_owned())])));
         }
         _ => {}
@@ -231,7 +232,8 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
 }
 
 /// The annotations of a DataVolume that report its clone.
-const REPORTS: [&str; 6] = [DIGEST, SENT_BYTES, TOTAL_BYTES, RATE_BYTES, LEFT_SECS, TRANSFER_PHASE];
+const REPORTS: [&str; 7] =
+    [DIGEST, SENT_BYTES, TOTAL_BYTES, RATE_BYTES, LEFT_SECS, TRANSFER_PHASE, TRANSFER_MODE];
 
 /// Corrections of annotations that the controller did not write: they were set by hand, or applied from a copy of a
 /// DataVolume that was cloned earlier.
@@ -260,7 +262,7 @@ fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Op
         | Step::WaitForSource
         | Step::CleanUp
         | Step::ClaimLeaving => None,
-        _ => digest(step, seen),
+        _ => result(step, seen),
     }
 }
 
@@ -275,12 +277,21 @@ fn clone_type(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Opt
         .then(|| BTreeMap::from([(CLONE_TYPE, Some(COPY.to_owned()))]))
 }
 
-/// The digest of a complete clone, unless the DataVolume already has it.
-fn digest(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
+/// The digest of a complete clone and how its bytes traveled, unless the DataVolume already has them.
+fn result(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
     let dv = seen.data_volume.as_ref()?;
     let is_complete = matches!(step, Step::MarkDone | Step::TidyUp | Step::Done);
     let digest = seen.outcome.as_ref().filter(|_| is_complete).and_then(|outcome| outcome.digest.clone());
-    (dv.metadata.annotation(DIGEST) != digest.as_deref()).then(|| BTreeMap::from([(DIGEST, digest)]))
+    let mut told = BTreeMap::new();
+    if dv.metadata.annotation(DIGEST) != digest.as_deref() {
+        told.insert(DIGEST, digest);
+    }
+    // The claim keeps the mode after its pods are gone. Users can write the annotation.
+    let mode = seen.target_annotation(TRANSFER_MODE).and_then(TransferMode::of).filter(|_| is_complete);
+    if let Some(mode) = mode.filter(|mode| dv.metadata.annotation(TRANSFER_MODE) != Some(mode.as_str())) {
+        told.insert(TRANSFER_MODE, Some(mode.as_str().to_owned()));
+    }
+    (!told.is_empty()).then_some(told)
 }
 
 /// Removes the prime. A volume with a changed policy gets it back first, because it would otherwise survive without a
@@ -366,9 +377,7 @@ fn told(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> BTr
             told.insert(CLONE_ERROR, error.unwrap_or_default());
         }
     }
-    let clone = seen.population.as_ref().and_then(|population| population.clone.as_deref());
-    if let Some(pod) = seen.target_pod.as_ref().or(clone.and_then(|clone| clone.target_pod.as_ref())) {
-        let mode = if pod.is_direct() { TransferMode::Direct } else { TransferMode::Network };
+    if let Some(mode) = transfer::of_clone(seen) {
         told.insert(TRANSFER_MODE, mode.as_str().to_owned());
     }
     if let Some(pod) = &seen.target_pod {

@@ -3,7 +3,9 @@
 use decant_shared::process::panics::Panic;
 use serde_json::{Value, json};
 
-use crate::objects::annotations::{CLONE_ERROR, CLONE_PHASE, RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE};
+use crate::objects::annotations::{
+    CLONE_ERROR, CLONE_PHASE, RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE, TRANSFER_MODE,
+};
 use crate::objects::data_volume::DataVolumeStatus;
 use crate::objects::{ConditionStatus, ConditionType, DataVolumePhase, Key, Kind, Meta, Reason};
 use crate::reconcile::last_error::LastError;
@@ -11,6 +13,8 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::status::population::clone_phase;
 use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::Step;
+use crate::reconcile::transfer;
+use crate::reconcile::transfer::TransferMode;
 use crate::watch::unreadable::UnreadableObject;
 
 /// The name under which events are reported.
@@ -53,6 +57,11 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
             warning(Reason::AttributesNotKept, &text)
         }));
     }
+    // The event about the phase reports the first mode.
+    if seen.target_annotation(TRANSFER_MODE) == Some(TransferMode::Direct.as_str()) {
+        let is_reported = old.phase != new.phase && new.phase == DataVolumePhase::CloneInProgress;
+        events.extend(of_transfer(seen).filter(|_| !is_reported));
+    }
     if let (before, Some(bound)) = (old.condition(ConditionType::Bound), new.condition(ConditionType::Bound))
         && before.is_none_or(|before| before.reason != bound.reason || before.message != bound.message)
         && !bound.message.is_empty()
@@ -89,6 +98,15 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
         events.push(warning(running.reason.as_str(), &running.message));
     }
     events
+}
+
+/// The event about how the bytes travel, until the claim's annotation says the same.
+fn of_transfer(seen: &Observed) -> Option<Event> {
+    let (mode, source) = (transfer::of_clone(seen)?, seen.source_key()?);
+    let target = seen.target.as_ref()?.metadata.key();
+    let text = || format!("Cloning from {source} into {target} {}", mode.shown());
+    (seen.target_annotation(TRANSFER_MODE) != Some(mode.as_str()))
+        .then(|| normal(Reason::CloneTransfer, text()))
 }
 
 /// Reasons of the Running condition that are not reported as events, because every clone has them.
@@ -141,6 +159,8 @@ pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditi
         );
         return vec![normal(Reason::VolumeKept, text)];
     }
+    let reports_clone = seen.data_volume.is_none() && seen.populates.is_none() && seen.target_is_ours();
+    let transfer = of_transfer(seen).filter(|_| reports_clone);
     let said = claim.metadata.annotation(RUNNING_MESSAGE);
     let news = pod_conditions.target.as_ref().filter(|target| {
         seen.target_is_ours()
@@ -148,7 +168,8 @@ pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditi
             && ABOUT_CLAIM.iter().any(|reason| reason.is(&target.reason))
             && said != Some(target.message.as_str())
     });
-    news.map(|target| warning(target.reason.as_str(), &target.message)).into_iter().collect()
+    let news = news.map(|target| warning(target.reason.as_str(), &target.message));
+    transfer.into_iter().chain(news).collect()
 }
 
 /// The events about a claim that is filled before it is bound: each change of what its clone does, and each problem.
@@ -182,6 +203,7 @@ fn about_population(step: &Step, seen: &Observed, pod_conditions: &RunningCondit
             _ => {}
         }
     }
+    events.extend(of_transfer(seen).filter(|_| seen.data_volume.is_none()));
     let said = seen.target_annotation(CLONE_ERROR);
     let error = pod_conditions.error().filter(|condition| said != Some(condition.message.as_str()));
     events.extend(error.map(|condition| warning(condition.reason.as_str(), &condition.message)));
@@ -223,7 +245,8 @@ fn of_phase(seen: &Observed, phase: &DataVolumePhase, name: &str) -> Option<Even
             normal(phase.as_str(), format!("Cloning from {source} into {target} scheduled"))
         }
         DataVolumePhase::CloneInProgress => {
-            normal(phase.as_str(), format!("Cloning from {source} into {target} in progress"))
+            let how = transfer::of_clone(seen).map(|mode| format!(", {}", mode.shown())).unwrap_or_default();
+            normal(phase.as_str(), format!("Cloning from {source} into {target} in progress{how}"))
         }
         DataVolumePhase::RebindInProgress => {
             normal(phase.as_str(), format!("Rebinding PersistentVolumeClaim for DataVolume {target}"))

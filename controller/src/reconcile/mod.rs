@@ -12,6 +12,7 @@ pub mod observe;
 pub mod observed;
 pub mod outcome;
 pub mod permission;
+pub mod placement;
 pub mod population;
 pub mod reconciler;
 pub mod reserved_volumes;

@@ -56,6 +56,8 @@ pub struct Observed {
     pub unrecorded: Vec<Role>,
     /// Whether the next pod of this clone has to wait, because many were created recently.
     pub makes_pause: bool,
+    /// Why no pod can mount both volumes, as far as known. Determined only before the target pod is created.
+    pub placement_obstacle: Option<String>,
     /// The target's storage class, if it exists.
     pub class: Option<Arc<StorageClass>>,
     /// The class of the claim to be created and its StorageProfile. Determined only if there is a source and no target.

@@ -16,7 +16,8 @@ use time::format_description::well_known::Rfc3339;
 use crate::api::cluster::{ApiError, Cluster, Part};
 use crate::cluster_settings::LivePolicy;
 use crate::objects::annotations::{
-    CLONE_REQUEST, LEFT_SECS, POPULATOR_PROGRESS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE,
+    CLONE_REQUEST, LEFT_SECS, POPULATOR_PROGRESS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_MODE,
+    TRANSFER_PHASE,
 };
 use crate::objects::data_volume::{DataVolumeStatus, ReportedProgress};
 use crate::objects::{Claim, DECODE_LIMIT_BYTES, Key, Kind, Meta, Object, decode_within};
@@ -35,6 +36,7 @@ use crate::reconcile::status::conditions::{with_fault, with_last_error};
 use crate::reconcile::status::{may_wait, status_patch, with_times};
 use crate::reconcile::step::SlotAction;
 use crate::reconcile::step::Step;
+use crate::reconcile::transfer;
 use crate::reconcile::{decide, events};
 use crate::watch::queue::Queue;
 use crate::watch::unreadable::{UnreadableObject, Unreadables};
@@ -196,6 +198,12 @@ impl Reconciler {
         {
             seen.permission = Some(denied);
             decision = decide::decide(seen, now, &self.policy.now());
+        }
+        if decision.step == Step::MakeTargetPod {
+            seen.placement_obstacle = self.observer.placement_obstacle(seen).map_err(looking)?;
+            if let Some(why) = &seen.placement_obstacle {
+                log::info!("{key}: two pods clone over the network: {why}");
+            }
         }
         if decision.slot == SlotAction::ReleaseSlot {
             for next in self.executor.release_slot(key) {
@@ -470,6 +478,11 @@ impl Reconciler {
             .map(|(name, number)| (name, number.map_or(Value::Null, |number| number.to_string().into())))
             .collect();
         annotations.insert(TRANSFER_PHASE, json!(progress.phase.map(Phase::name)));
+        if kind == Kind::DataVolume
+            && let Some(mode) = transfer::of_clone(seen)
+        {
+            annotations.insert(TRANSFER_MODE, mode.as_str().into());
+        }
         let patch = json!({ "metadata": { "annotations": annotations } });
         if let Err(e) = self.cluster.patch(kind, &about.key(), Part::Whole, &patch) {
             log::debug!("{}: progress annotations: {e}", about.key());

@@ -11,7 +11,8 @@ use crate::objects::{Claim, ClaimPhase, DataVolumePhase, Kind, PopulatorKind, Re
 use crate::progress::clone_progress::target_activity;
 use crate::progress::page::phase_named;
 use crate::reconcile::last_error;
-use crate::summary::clone_summary::{CloneState, CloneSummary};
+use crate::reconcile::transfer::TransferMode;
+use crate::summary::clone_summary::{CloneState, CloneSummary, transfer_of};
 
 /// [`CLONE_PHASE`] while data is copied.
 const COPYING: &str = "HostClone";
@@ -44,7 +45,9 @@ impl CloneState {
         if claim.is_bound() && is_marked {
             return CloneState::Succeeded;
         }
-        let runs = text(RUNNING) == "true" && text(SOURCE_RUNNING) == "true" && text(CLONE_PHASE) == COPYING;
+        let has_one_pod = transfer_of(&claim.metadata) == Some(TransferMode::Direct.as_str());
+        let pods_run = text(RUNNING) == "true" && (has_one_pod || text(SOURCE_RUNNING) == "true");
+        let runs = pods_run && text(CLONE_PHASE) == COPYING;
         if runs { CloneState::Running } else { CloneState::Waiting }
     }
 }
@@ -80,6 +83,7 @@ impl CloneSummary {
             created: claim.metadata.creation_timestamp.clone(),
             // A PVC does not tell when it was bound.
             ended: String::new(),
+            transfer: transfer_of(&claim.metadata),
             digest: claim.metadata.annotation(DIGEST).map(str::to_owned),
         })
     }

@@ -3,15 +3,18 @@
 use decant_shared::protocol::units::Bytes;
 use serde::Serialize;
 
-use crate::objects::annotations::{DIGEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE};
+use crate::objects::annotations::{
+    DIGEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_MODE, TRANSFER_PHASE,
+};
 use crate::objects::clone_request::{Wanted, wanted};
 use crate::objects::data_volume::higher_percent;
 use crate::objects::{
-    ClonedObject, ConditionStatus, ConditionType, DataVolume, DataVolumePhase, Key, Kind, Reason,
+    ClonedObject, ConditionStatus, ConditionType, DataVolume, DataVolumePhase, Key, Kind, Meta, Reason,
 };
 use crate::progress::clone_progress::{Progress, amounts, target_activity};
 use crate::progress::page::phase_named;
 use crate::reconcile::last_error;
+use crate::reconcile::transfer::TransferMode;
 
 /// The state of a clone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -83,6 +86,8 @@ pub struct CloneSummary {
     pub created: String,
     /// When the DataVolume succeeded or failed; RFC 3339, empty before. Always empty for a PVC.
     pub ended: String,
+    /// How the bytes travel: `direct` within one pod, `network` between two pods; `None` while it is unknown.
+    pub transfer: Option<&'static str>,
     /// The digest of the content, once source and target agree on it.
     pub digest: Option<String>,
 }
@@ -117,6 +122,7 @@ impl CloneSummary {
             restarts: dv.status.restart_count,
             created: dv.metadata.creation_timestamp.clone(),
             ended: ended(dv).to_owned(),
+            transfer: transfer_of(&dv.metadata),
             digest: dv.metadata.annotation(DIGEST).map(str::to_owned),
         })
     }
@@ -157,12 +163,17 @@ impl CloneSummary {
             .map_or_else(|| "-".to_owned(), |percent| format!("{:.2} %", (percent * 100.0).floor() / 100.0))
     }
 
-    /// `1.20 GiB of 8.00 GiB, 210.0 MiB/s, 33s left`; empty while they are unknown.
+    /// `1.20 GiB of 8.00 GiB, 210.0 MiB/s, 33s left, in one pod`; empty while they are unknown.
     pub fn amounts(&self) -> String {
-        if self.state == CloneState::Succeeded {
-            return self.total_bytes.map(|total| Bytes(total).to_string()).unwrap_or_default();
+        let amounts = if self.state == CloneState::Succeeded {
+            self.total_bytes.map(|total| Bytes(total).to_string()).unwrap_or_default()
+        } else {
+            amounts(self.sent_bytes, self.total_bytes, self.rate_bytes_per_second, self.left_secs)
+        };
+        match self.transfer.and_then(TransferMode::of) {
+            Some(mode) if !amounts.is_empty() => format!("{amounts}, {}", mode.shown()),
+            _ => amounts,
         }
-        amounts(self.sent_bytes, self.total_bytes, self.rate_bytes_per_second, self.left_secs)
     }
 
     /// Why it does not run, starting with the reason; for a running clone, a note.
@@ -172,6 +183,11 @@ impl CloneSummary {
             (reason, message) => format!("{reason}: {message}"),
         }
     }
+}
+
+/// How the bytes travel, as an object reports it. Users can write the annotation.
+pub(super) fn transfer_of(meta: &Meta) -> Option<&'static str> {
+    meta.annotation(TRANSFER_MODE).and_then(TransferMode::of).map(TransferMode::as_str)
 }
 
 /// When `dv` succeeded or failed; empty until then.

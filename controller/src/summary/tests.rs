@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use crate::objects::annotations::{
     CLONE_ERROR, CLONE_PHASE, LEFT_SECS, POPULATOR_PROGRESS, RATE_BYTES, RUNNING, RUNNING_MESSAGE,
-    RUNNING_REASON, SELECTED_NODE, SENT_BYTES, SOURCE_RUNNING, TOTAL_BYTES, TRANSFER_PHASE,
+    RUNNING_REASON, SELECTED_NODE, SENT_BYTES, SOURCE_RUNNING, TOTAL_BYTES, TRANSFER_MODE, TRANSFER_PHASE,
 };
 use crate::objects::data_volume::ReportedProgress;
 use crate::objects::{Claim, DataVolume};
@@ -133,6 +133,24 @@ fn a_claim_without_a_data_volume_is_summarized_like_one() {
     assert_eq!((seen.kind, seen.source.as_str()), ("PersistentVolumeClaim", "CloneSource n/golden"));
     assert_eq!(seen.shown_name(), "pvc/copy");
     assert_eq!(seen.amounts(), "1.00 GiB of 2.00 GiB, 1.0 MiB/s, 17m04s left");
+}
+
+#[test]
+fn a_clone_says_how_its_bytes_travel_and_one_pod_needs_no_source_pod() {
+    let numbers = json!({ SENT_BYTES: "5", TOTAL_BYTES: "10", TRANSFER_MODE: "direct" });
+    let status = json!({ "phase": "CloneInProgress", "conditions": [condition("Running", "True", "", "")] });
+    let seen = CloneSummary::of(&data_volume("copy", &status, &numbers)).unwrap();
+    assert_eq!((seen.transfer, seen.amounts().as_str()), (Some("direct"), "5 B of 10 B, in one pod"));
+    for (mode, transfer, state) in [
+        ("direct", Some("direct"), CloneState::Running),
+        ("network", Some("network"), CloneState::Waiting),
+        // Users can write the annotation.
+        ("pigeon", None, CloneState::Waiting),
+    ] {
+        let annotations = json!({ CLONE_PHASE: "HostClone", RUNNING: "true", TRANSFER_MODE: mode });
+        let seen = CloneSummary::of_claim(&claim("copy", &annotations, "Pending")).unwrap();
+        assert_eq!((seen.transfer, seen.state), (transfer, state), "{mode}");
+    }
 }
 
 #[test]

@@ -165,6 +165,11 @@ fn is_of_role(pod: &Value, container: &str) -> bool {
     pod["spec"]["containers"][0]["name"] == container
 }
 
+/// Whether a pod clones without another one.
+fn is_direct(pod: &Value) -> bool {
+    pod["metadata"]["labels"]["decant.dev/role"] == "direct"
+}
+
 /// Whether a claim is filled before it is bound.
 fn is_target(claim: &Value) -> bool {
     (!claim["spec"]["dataSourceRef"].is_null() || !claim["spec"]["dataSource"].is_null())
@@ -483,6 +488,8 @@ impl State {
                 self.start(&pod, &name);
             } else if is_of_role(&pod, "cdi-clone-source") && !has_ended(&pod) {
                 self.copy(&pod);
+            } else if is_direct(&pod) && !has_ended(&pod) {
+                self.copy_directly(&pod);
             }
         }
     }
@@ -493,6 +500,7 @@ impl State {
         if !keys.is_empty() && !self.all(Kind::Secret).iter().any(|secret| is_key(&key(secret))) {
             return;
         }
+        let written = claims_of(pod).into_iter().next();
         for claim in claims_of(pod) {
             let Some(object) = self.get(Kind::PersistentVolumeClaim, &claim).cloned() else { return };
             if is_deleting(&object) {
@@ -507,7 +515,7 @@ impl State {
                 return;
             }
             let is_clone_target = is_of_role(pod, "cdi-upload-server");
-            if is_clone_target {
+            if is_clone_target && written.as_ref() == Some(&claim) {
                 self.content.insert(text(&object, "/spec/volumeName").to_owned(), Content::Partial);
             }
         }
@@ -552,9 +560,23 @@ impl State {
             return self.fail(&target, &failure);
         }
         self.content.insert(to, Content::Whole(data.clone()));
+        self.end_pods(&data, &[target, source.clone()]);
+    }
+
+    /// A pod copies from its read-only volume to its first one, and ends.
+    fn copy_directly(&mut self, pod: &Value) {
+        let volumes = self.mounts.get(&key(pod)).cloned().unwrap_or_default();
+        let [to, from] = &volumes[..] else { panic!("two volumes: {volumes:?}") };
+        let Some(Content::Whole(data)) = self.content.get(from).cloned() else { return };
+        self.content.insert(to.clone(), Content::Whole(data.clone()));
+        self.end_pods(&data, std::slice::from_ref(pod));
+    }
+
+    /// Ends pods that have copied this.
+    fn end_pods(&mut self, data: &str, pods: &[Value]) {
         let digest = format!("decant1:7:{}", data.replace(' ', ""));
-        for pod in [target, source.clone()] {
-            self.change(Kind::Pod, &key(&pod), |pod| {
+        for pod in pods {
+            self.change(Kind::Pod, &key(pod), |pod| {
                 let message = json!({ "digest": digest, "digestConfirmed": true }).to_string();
                 let container = pod["spec"]["containers"][0]["name"].clone();
                 let ended = json!({ "exitCode": 0, "reason": "Completed", "message": message, "finishedAt": CREATED });

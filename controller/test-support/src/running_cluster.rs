@@ -8,7 +8,7 @@ use decant_controller::certificates::pki::Pki;
 use decant_controller::cluster_settings::LivePolicy;
 use decant_controller::objects::{Key, Kind, Object, decode};
 use decant_controller::pods::made::MadePods;
-use decant_controller::policy::Policy;
+use decant_controller::policy::{Policy, Transfer};
 use decant_controller::progress::poller::Pollers;
 use decant_controller::progress::scraper::Scraper;
 use decant_controller::progress::write_budget::WriteBudget;
@@ -49,6 +49,7 @@ static PKI: LazyLock<Arc<Pki>> = LazyLock::new(|| {
 pub struct RunningCluster {
     /// The cluster.
     pub kubernetes: Arc<Kubernetes>,
+    transfer: Transfer,
     reconciler: Reconciler,
     /// How many changes the watches have brought.
     delivered: usize,
@@ -60,8 +61,8 @@ pub struct RunningCluster {
     pub starts: usize,
 }
 
-fn reconciler(kubernetes: &Arc<Kubernetes>) -> Reconciler {
-    let flags = Policy::default();
+fn reconciler(kubernetes: &Arc<Kubernetes>, transfer: Transfer) -> Reconciler {
+    let flags = Policy { transfer, ..Policy::default() };
     let policy = Arc::new(LivePolicy::new(flags.clone()));
     let cluster: Arc<dyn Cluster> = kubernetes.clone();
     let keys = Arc::new(TokenKey::new(&[7; 32]));
@@ -108,11 +109,17 @@ fn put<T: StoreObject>(store: &Store<T>, change: &Change) -> Vec<IndexKey> {
 }
 
 impl RunningCluster {
-    /// Starts a controller in the cluster.
+    /// Starts a controller in the cluster, whose clones take two pods.
     pub fn new(kubernetes: Kubernetes) -> Self {
+        Self::with_transfer(kubernetes, Transfer::Network)
+    }
+
+    /// The same where the bytes of all clones travel in this way.
+    pub fn with_transfer(kubernetes: Kubernetes, transfer: Transfer) -> Self {
         let kubernetes = Arc::new(kubernetes);
         let mut world = Self {
-            reconciler: reconciler(&kubernetes),
+            reconciler: reconciler(&kubernetes, transfer),
+            transfer,
             kubernetes,
             delivered: 0,
             lag: 0,
@@ -127,7 +134,7 @@ impl RunningCluster {
     /// Starts a controller that remembers nothing.
     pub fn start(&mut self) {
         self.starts += 1;
-        self.reconciler = reconciler(&self.kubernetes);
+        self.reconciler = reconciler(&self.kubernetes, self.transfer);
         self.due.clear();
         let mut state = self.kubernetes.lock();
         state.is_cut_off = false;

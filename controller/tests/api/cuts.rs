@@ -8,7 +8,7 @@ use std::time::Duration;
 use decant_controller::api::client::KubeCluster;
 use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
 use decant_controller::objects::{Key, Kind, Object, Uid};
-use decant_controller::policy::Policy;
+use decant_controller::policy::{Policy, Transfer};
 use decant_controller::run::{RunSettings, run};
 use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
@@ -107,7 +107,7 @@ impl ControllerRun {
             workers: 2,
             pollers: 1,
         };
-        let mut policy = Policy::default();
+        let mut policy = Policy { transfer: Transfer::Network, ..Policy::default() };
         // No source answers here, and no pod lives on.
         policy.intervals.scrape_limit = Duration::from_millis(50);
         policy.intervals.wait = Duration::from_millis(300);

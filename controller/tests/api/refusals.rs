@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use decant_controller::api::client::KubeCluster;
 use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
 use decant_controller::objects::{Key, Kind, Object, Uid};
-use decant_controller::policy::Policy;
+use decant_controller::policy::{Policy, Transfer};
 use decant_controller::run::{RunSettings, run};
 use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
@@ -196,7 +196,7 @@ impl CrossNamespaceClone {
             workers: 2,
             pollers: 1,
         };
-        let mut policy = Policy::default();
+        let mut policy = Policy { transfer: Transfer::Network, ..Policy::default() };
         policy.intervals.scrape_limit = Duration::from_millis(50);
         policy.intervals.wait = Duration::from_millis(300);
         policy.intervals.backoff.1 = Duration::from_secs(2);

@@ -190,6 +190,10 @@ impl TestEnv {
         let mut command = Command::new(env!("CARGO_BIN_EXE_controller"));
         let image = if self.flags.iter().any(|flag| flag == "--cloner-image") { None } else { Some(IMAGE) };
         command.args(["run", "--pull-policy", "Never", "--namespace", &self.namespace]);
+        // Most tests are about two pods and the network between them; those about one pod say so.
+        if !self.flags.iter().any(|flag| flag == "--transfer") {
+            command.args(["--transfer", "network"]);
+        }
         command.args(["--listen", &self.pages.to_string()]);
         // Nothing listens there: a call through a proxy would fail.
         command.env("HTTPS_PROXY", "http://127.0.0.1:9").env("https_proxy", "http://127.0.0.1:9");

@@ -9,6 +9,7 @@ mod breaks;
 mod certificates;
 mod content;
 mod copies;
+mod direct;
 mod environment;
 mod grants;
 mod installed;

@@ -85,9 +85,15 @@ fn kubectl_get_shows_every_phase_and_a_growing_percentage() {
 }
 
 /// Drops what one user of this machine sends to metrics ports.
-struct MetricsBlock(u32);
+pub(crate) struct MetricsBlock(u32);
 
 impl MetricsBlock {
+    pub(crate) fn start(user: u32) -> Self {
+        let block = Self(user);
+        block.rule("-I");
+        block
+    }
+
     fn rule(&self, what: &str) {
         let user = self.0.to_string();
         let rule =
@@ -110,8 +116,7 @@ fn progress_is_reported_if_the_controller_cannot_reach_the_pod() {
     );
     slow_clone(&mut env);
     let user = 54_000 + std::process::id() % 1000;
-    let deaf = MetricsBlock(user);
-    deaf.rule("-I");
+    let _deaf = MetricsBlock::start(user);
     env.data_volume("copy", (&env.namespace, "golden"), "Block", "128Mi");
     let screen = KubectlWatch::of(&env, "copy");
     env.start_as(user);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod claimed;
+mod direct;
 mod ends;
 mod fixtures;
 mod messages;

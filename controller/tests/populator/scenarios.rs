@@ -1,6 +1,7 @@
 //! The populations of the tests, and what holds when they have ended.
 
 use decant_controller::objects::{Key, Kind};
+use decant_controller::policy::Transfer;
 use decant_controller_test_support::kubernetes::{Content, Kubernetes, NODE, PROVISIONER, State, key, uid};
 use decant_controller_test_support::running_cluster::{RunningCluster, last};
 use serde_json::{Value, json};
@@ -30,6 +31,8 @@ pub(crate) struct Scenario {
     pub(crate) is_snapshot: bool,
     /// The reclaim policy of the class.
     pub(crate) policy: &'static str,
+    /// In one pod where it can, or over the network.
+    pub(crate) transfer: Transfer,
 }
 
 /// Every kind of population.
@@ -44,15 +47,30 @@ pub(crate) fn all() -> Vec<Scenario> {
         ] {
             // From another namespace, because more can happen there.
             for is_snapshot in [false, true].into_iter().filter(|is_snapshot| is_across || !is_snapshot) {
-                all.push(Scenario { asker, waits, is_across, is_snapshot, policy });
+                all.push(Scenario {
+                    asker,
+                    waits,
+                    is_across,
+                    is_snapshot,
+                    policy,
+                    transfer: Transfer::Network,
+                });
             }
         }
     }
+    all.push(Scenario { transfer: Transfer::Auto, ..ACROSS });
+    all.push(Scenario { asker: Asker::DataVolume, waits: true, is_across: false, ..all[all.len() - 1] });
     all
 }
 
-pub(crate) const ACROSS: Scenario =
-    Scenario { asker: Asker::Claim, waits: false, is_across: true, is_snapshot: false, policy: "Delete" };
+pub(crate) const ACROSS: Scenario = Scenario {
+    asker: Asker::Claim,
+    waits: false,
+    is_across: true,
+    is_snapshot: false,
+    policy: "Delete",
+    transfer: Transfer::Network,
+};
 
 pub(crate) const SNAPSHOT: Scenario = Scenario { is_snapshot: true, ..ACROSS };
 
@@ -137,7 +155,7 @@ impl Scenario {
     pub(crate) fn world(self) -> RunningCluster {
         let kubernetes = self.cluster();
         self.ask(&kubernetes);
-        RunningCluster::new(kubernetes)
+        RunningCluster::with_transfer(kubernetes, self.transfer)
     }
 
     /// Runs everything to its end. The consumer of a DataVolume's PVC is scheduled when the PVC exists.
@@ -242,6 +260,8 @@ pub(crate) fn assert_complete(scenario: Scenario, world: &RunningCluster, what: 
     assert_eq!(annotation(&claim, "decant.dev/digest"), Some("decant1:7:dataofgolden"), "{what}");
     assert!(annotation(&claim, "decant.dev/outcome").is_some(), "{what}");
     assert_eq!(annotation(&claim, "cdi.kubevirt.io/clonePhase"), Some("Succeeded"), "{what}");
+    let mode = if scenario.transfer == Transfer::Network { "network" } else { "direct" };
+    assert_eq!(annotation(&claim, "decant.dev/transfer-mode"), Some(mode), "{what}");
     if scenario.asker == Asker::DataVolume {
         let dv = kubernetes.find(Kind::DataVolume, &target()).expect(&what);
         assert_eq!(dv["status"]["phase"], "Succeeded", "{dv:#} {what}");

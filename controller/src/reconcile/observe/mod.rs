@@ -19,7 +19,8 @@ use crate::certificates::pki::Pki;
 use crate::cluster_settings::LivePolicy;
 use crate::objects;
 use crate::objects::annotations::{
-    ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, EXTENDED_TOKEN, POPULATED_FOR, TOKEN, USE_POPULATOR,
+    ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, EXTENDED_TOKEN, POPULATED_FOR, SELECTED_NODE, TOKEN,
+    USE_POPULATOR,
 };
 use crate::objects::clone_request::{Invalid, Wanted};
 use crate::objects::names::NameStyle;
@@ -32,7 +33,7 @@ use crate::pods::identity::PodIdentity;
 use crate::pods::made;
 use crate::pods::made::MadePods;
 use crate::pods::role::Role;
-use crate::policy::{Policy, Scope};
+use crate::policy::{Policy, Scope, Transfer};
 use crate::progress::poller::Readings;
 use crate::reconcile::last_error::LastError;
 use crate::reconcile::observe::drivers::Drivers;
@@ -44,6 +45,8 @@ use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check;
 use crate::reconcile::permission::check::{Ask, Permission, TargetKind, Through};
 use crate::reconcile::permission::judge::Judge;
+use crate::reconcile::placement;
+use crate::reconcile::placement::VolumePlacement;
 use crate::reconcile::scheduling::{CloneScheduler, SlotRequest};
 use crate::reconcile::transfer;
 use crate::reconcile::transfer::TransferMode;
@@ -310,6 +313,47 @@ impl Observer {
                 != made::Provenance::Unknown
     }
 
+    /// Why no pod can mount both volumes of the clone in `seen`, as far as known; `None` if its bytes have to travel in
+    /// one way.
+    pub fn placement_obstacle(&self, seen: &Observed) -> Result<Option<String>, ApiError> {
+        let (Some(source), Some(target)) = (&seen.source, &seen.target) else { return Ok(None) };
+        let policy = self.policy.now();
+        if transfer::wish(seen, &policy) != Transfer::Auto
+            || transfer::mode(seen, &policy) != TransferMode::Direct
+        {
+            return Ok(None);
+        }
+        let users = self.claim_users(&source.metadata.key(), false, seen)?;
+        let source = VolumePlacement {
+            is_used: !users.is_empty(),
+            used_on: users.into_iter().map(|user| user.node).filter(|node| !node.is_empty()).collect(),
+            ..self.placement(source)?
+        };
+        // No other pod uses the target, or there would be no pod to create now.
+        Ok(placement::obstacle(&source, &self.placement(target)?))
+    }
+
+    /// Where the volume of `claim` can be mounted, without other users of it.
+    fn placement(&self, claim: &Claim) -> Result<VolumePlacement, ApiError> {
+        let mut found = VolumePlacement {
+            claim: claim.metadata.name.clone(),
+            access_modes: claim.spec.access_modes.clone(),
+            ..VolumePlacement::default()
+        };
+        if claim.is_bound() {
+            let volume = match self.volume(&claim.spec.volume_name) {
+                // A controller without rights to volumes lets the scheduler decide.
+                Err(e) if e.is_forbidden() => None,
+                volume => volume?,
+            };
+            let affinity = volume.map(|volume| volume.spec.node_affinity.required.clone());
+            found.terms = affinity.map(|required| required.node_selector_terms).unwrap_or_default();
+        } else {
+            found.selected_node = claim.metadata.annotation(SELECTED_NODE).map(str::to_owned);
+        }
+        Ok(found)
+    }
+
     fn class(&self, seen: &Observed) -> Result<Option<Arc<StorageClass>>, ApiError> {
         let Some(claim) = seen.target.as_ref().filter(|claim| !claim.is_bound()) else { return Ok(None) };
         self.class_named(claim.spec.storage_class_name.as_deref().unwrap_or_default())
@@ -331,23 +375,36 @@ impl Observer {
     /// Other pods that use the claim `key`; with `writers`, only those that may write to it. The watch may not have
     /// brought a pod of the clone in `seen` yet that another round created.
     fn users(&self, key: &Key, writers: bool, seen: &Observed) -> Result<Vec<Key>, ApiError> {
+        Ok(self.claim_users(key, writers, seen)?.into_iter().map(|user| user.pod).collect())
+    }
+
+    /// The same with their nodes.
+    fn claim_users(&self, key: &Key, writers: bool, seen: &Observed) -> Result<Vec<ClaimUser>, ApiError> {
         let params =
             ListParams { namespace: Some(key.namespace.clone()), limit: PAGE_PODS, ..ListParams::default() };
         let mut users = Vec::new();
         listing::list(&*self.cluster, Kind::Pod, &params, |item| {
             match objects::decode::<Pod>(&item) {
                 Ok(pod) if uses(&pod, &key.name, writers) && !self.is_of_clone(&pod, seen) => {
-                    users.push(pod.metadata.key());
+                    users.push(ClaimUser { pod: pod.metadata.key(), node: pod.spec.node_name });
                 }
                 Ok(_) => {}
                 // A pod that cannot be read may use any claim.
                 Err(_) => {
-                    users.extend(ObjectIdentity::of(&item).map(|pod| pod.key()));
+                    let pod = ObjectIdentity::of(&item).map(|pod| pod.key());
+                    users.extend(pod.map(|pod| ClaimUser { pod, node: String::new() }));
                 }
             }
         })?;
         Ok(users)
     }
+}
+
+/// A pod that uses a claim.
+struct ClaimUser {
+    pod: Key,
+    /// Its node; empty as long as it has none.
+    node: String,
 }
 
 /// Parses a boolean annotation, with the values that CDI accepts.

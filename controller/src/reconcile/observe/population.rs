@@ -224,7 +224,7 @@ impl Observer {
         (source.metadata.annotation(OWNED_BY_DATA_VOLUME) == Some(&owner)).then_some(source)
     }
 
-    fn volume(&self, name: &str) -> Result<Option<Arc<Volume>>, ApiError> {
+    pub(super) fn volume(&self, name: &str) -> Result<Option<Arc<Volume>>, ApiError> {
         match self.cluster.get(Kind::PersistentVolume, &Key::new("", name)) {
             Ok(object) => Ok(objects::decode(object).ok().map(Arc::new)),
             Err(e) if e.is_not_found() => Ok(None),

@@ -91,7 +91,10 @@ impl PrimePurpose<'_> {
         let own = SETTINGS.iter().chain(local);
         let mut all: BTreeMap<String, String> =
             own.filter_map(|name| Some(((*name).to_owned(), target.annotation(name)?.to_owned()))).collect();
-        all.extend(self.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        // How the bytes travel is decided for a PVC; everything else for its source.
+        let has_wish = all.contains_key(TRANSFER);
+        let settings = self.settings.iter().filter(|(name, _)| !(has_wish && *name == TRANSFER));
+        all.extend(settings.map(|(name, value)| ((*name).to_owned(), value.clone())));
         if !is_local {
             keep_what_counts_elsewhere(&mut all);
         }
@@ -220,6 +223,18 @@ mod tests {
         assert_eq!(object["spec"]["resources"]["requests"]["storage"], "1Gi");
         assert!(object["spec"].get("dataSource").is_none());
         assert!(object["metadata"].get("ownerReferences").is_none());
+    }
+
+    #[test]
+    fn how_the_bytes_travel_is_what_the_target_says_and_else_its_source() {
+        let source = ClonedObject::claim(Key::new("s", "golden"));
+        let settings = [(TRANSFER, "direct".to_owned())];
+        for (annotations, expected) in [(json!({ TRANSFER: "network" }), "network"), (json!({}), "direct")] {
+            let target = target(&annotations);
+            let purpose = PrimePurpose { target: &target, source: &source, settings: &settings };
+            let seen = view(&prime(&json!({ TRANSFER: "auto" })), Some(purpose), false).metadata;
+            assert_eq!(seen.annotation(TRANSFER), Some(expected), "{annotations}");
+        }
     }
 
     #[test]

@@ -29,8 +29,8 @@ use crate::reconcile::{adoption, compatibility, transfer};
 /// A pod that ended this often because of its keys is replaced. The kubelet delivers a Secret within a minute or two,
 /// and its own pauses before the third restart take more than one minute.
 const UNUSABLE_KEYS: i64 = 3;
-/// A direct pod without a node is replaced by two pods after this time: volumes that were just created may need some
-/// seconds until the scheduler accepts a pod.
+/// A direct pod without a node, or on one that does not answer, is replaced by two pods after this time: volumes that
+/// were just created may need some seconds until the scheduler accepts a pod.
 const FALL_BACK_AFTER: Duration = Duration::from_secs(15);
 /// Why a clone that has to be direct cannot be.
 const NOT_IN_ONE_NAMESPACE: &str = "a direct clone needs source and target in one namespace; set decant.dev/transfer to auto or network, or \
@@ -195,7 +195,8 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime, policy: &Policy) ->
         return make(Role::Target, Step::MakeTargetPod, &names::target_pod(&claim.metadata.name), seen);
     };
     if target.metadata.is_deleting() {
-        return Step::PodLeaving(Role::Target);
+        let falls_back = is_lost(target, now) && may_fall_back(target, seen, policy);
+        return if falls_back { Step::FallBack } else { Step::PodLeaving(Role::Target) };
     }
     if seen.slot == Slot::GiveWay {
         return Step::GiveWay;
@@ -251,10 +252,24 @@ fn direct(seen: &Observed, pod: &Pod, now: OffsetDateTime, policy: &Policy) -> S
             && OffsetDateTime::parse(&condition.last_transition_time, &Rfc3339)
                 .is_ok_and(|since| now - since >= FALL_BACK_AFTER)
     });
-    if is_homeless && transfer::wish(seen, policy) == Transfer::Auto {
+    if is_homeless && may_fall_back(pod, seen, policy) {
         return Step::FallBack;
     }
     Step::WaitForTarget
+}
+
+/// Whether two pods may replace the pod of a direct clone.
+fn may_fall_back(pod: &Pod, seen: &Observed, policy: &Policy) -> bool {
+    pod.is_direct() && transfer::wish(seen, policy) == Transfer::Auto && !transfer::has_fallen_back(seen)
+}
+
+/// Whether the node of a pod that is being deleted does not answer: the pod should be gone for a while, and no kubelet
+/// reported the end of its container.
+fn is_lost(pod: &Pod, now: OffsetDateTime) -> bool {
+    let runs = pod.container_status(TARGET_CONTAINER).is_some_and(|status| status.state.running.is_some());
+    let gone_at = pod.metadata.deletion_timestamp.as_deref();
+    let gone_at = gone_at.and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok());
+    runs && gone_at.is_some_and(|gone_at| now - gone_at >= FALL_BACK_AFTER)
 }
 
 /// The step that creates a pod, unless an earlier pod of its name has to be removed first, or too many were created.

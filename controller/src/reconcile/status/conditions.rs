@@ -8,6 +8,7 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::reserved_volumes;
 use crate::reconcile::status::running::{RunningCondition, RunningConditions, no_source};
 use crate::reconcile::step::Step;
+use crate::reconcile::transfer;
 
 /// All three conditions, in this order.
 pub(super) fn conditions(
@@ -19,7 +20,12 @@ pub(super) fn conditions(
     let bound = bound(step, seen);
     let mut joined = pod_conditions.joined();
     if joined.runs() && pod_conditions.clone.is_none() {
-        joined.message = seen.progress.as_ref().map(sentence).unwrap_or_default();
+        let sentence = seen.progress.as_ref().map(sentence).unwrap_or_default();
+        joined.message = match transfer::of_clone(seen) {
+            Some(mode) if sentence.is_empty() => mode.shown().to_owned(),
+            Some(mode) => format!("{}: {sentence}", mode.shown()),
+            None => sentence,
+        };
     }
     let RunningCondition { status, reason, message } = joined;
     let running = condition(ConditionType::Running, status, reason, message);

@@ -80,6 +80,8 @@ pub struct RunningConditions {
     pub source: Option<RunningCondition>,
     /// A failure that is not about one pod, or is about a pod that runs.
     pub clone: Option<RunningCondition>,
+    /// Whether there is no source pod because the target pod reads the source itself.
+    pub is_direct: bool,
 }
 
 impl RunningConditions {
@@ -92,6 +94,7 @@ impl RunningConditions {
             target: of_pod(&seen.target_pod, Role::Target).or_else(|| waiting(step, seen, now)),
             source: of_pod(&seen.source_pod, Role::Source),
             clone: None,
+            is_direct: seen.target_pod.as_ref().is_some_and(|pod| pod.is_direct()),
         };
         // The condition Bound reports a claim that cannot be created.
         if let Some(last_error) = seen.other_error() {
@@ -115,6 +118,7 @@ impl RunningConditions {
             target: self.target.or(other.target),
             source: self.source.or(other.source),
             clone: other.clone.or(self.clone),
+            is_direct: self.is_direct || other.is_direct,
         }
     }
 
@@ -127,18 +131,18 @@ impl RunningConditions {
         all.filter(|condition| !condition.message.is_empty()).find(is_error)
     }
 
-    /// Whether both pods run, so that data can be transferred.
-    fn both_run(&self) -> bool {
-        [&self.target, &self.source]
-            .iter()
-            .all(|pod_condition| pod_condition.as_ref().is_some_and(RunningCondition::runs))
+    /// Whether all pods run, so that data can be transferred.
+    fn all_run(&self) -> bool {
+        let runs =
+            |condition: &Option<RunningCondition>| condition.as_ref().is_some_and(RunningCondition::runs);
+        runs(&self.target) && (self.is_direct || runs(&self.source))
     }
 
-    /// All conditions as one (docs/protocol.md section 4.7, "Running"). A failure is always reported; while both pods
+    /// All conditions as one (docs/protocol.md section 4.7, "Running"). A failure is always reported; while all pods
     /// run, the status stays True.
     pub fn joined(&self) -> RunningCondition {
         match &self.clone {
-            Some(said) if self.both_run() => {
+            Some(said) if self.all_run() => {
                 RunningCondition { status: ConditionStatus::True, ..said.clone() }
             }
             // The failure does not hide what the pods wait for, unless every clone waits for that at the beginning.
@@ -460,7 +464,7 @@ mod tests {
         let run = RunningCondition::yes();
         let joined = |target: RunningCondition| {
             let clone = Some(RunningCondition::no("ErrDeletingPod", "d"));
-            RunningConditions { target: Some(target), source: None, clone }.joined()
+            RunningConditions { target: Some(target), clone, ..RunningConditions::default() }.joined()
         };
         assert_eq!(joined(run).message, "d");
         assert_eq!(joined(RunningCondition::no("ContainerCreating", "")).reason, "ErrDeletingPod");
@@ -476,8 +480,8 @@ mod tests {
         let run = RunningCondition::yes();
         let stop = |text: &str| RunningCondition::no("R", text);
         let joined = |target: &RunningCondition, source: &RunningCondition| {
-            RunningConditions { target: Some(target.clone()), source: Some(source.clone()), clone: None }
-                .joined()
+            let (target, source) = (Some(target.clone()), Some(source.clone()));
+            RunningConditions { target, source, ..RunningConditions::default() }.joined()
         };
         assert_eq!(joined(&run, &stop("s")).message, "s");
         assert_eq!(joined(&run, &run), run);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 mod beside;
+mod direct;
 mod refusals;
 mod sidecars;
 

@@ -23,7 +23,7 @@ impl Process {
         let child = Command::new(program())
             .args(["run", "--namespace", &sandbox.namespace, "--watch-namespace", &sandbox.namespace])
             .args(["--listen", "127.0.0.1:0", "--max-clones", "20000", "--max-clones-per-class", "20000"])
-            .args(["--log-level", "warn", "--kubeconfig"])
+            .args(["--transfer", "network", "--log-level", "warn", "--kubeconfig"])
             .arg(kubeconfig())
             .spawn()
             .expect("the controller starts");

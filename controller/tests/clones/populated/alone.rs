@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::MIB;
 use crate::content::assert_content;
+use crate::direct::{AUTO, TRANSFER_MODE};
 use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
 use crate::populated::{NOW, WAIT, check_script, from_clone_source};
@@ -72,6 +73,24 @@ fn a_claim_is_filled_from_another_namespace_with_permission_and_quota() {
     assert_ne!(claim["spec"]["volumeName"], *made_for, "the volume comes from the other namespace");
     wait_for_usage(&owner, 1, 0, "24Mi");
     wait_for_usage(&env, 1, 0, "24Mi");
+    owner.wait_until_tidy();
+    env.end_without_leftovers();
+    owner.end_without_leftovers();
+}
+
+#[test]
+fn one_pod_fills_a_claim_from_another_namespace() {
+    let (mut env, owner, noise) = two_namespaces(&AUTO, 24 * MIB, "2MiB/s");
+    allow(&owner, &env);
+    env.start();
+    env.request_claim("copy", &from_clone_source(NOW, "Block", "24Mi", "golden"));
+    env.wait_for_progress("copy", 10.0);
+    let roles: Vec<String> = owner.clone_pods().into_iter().map(|(_, role)| role).collect();
+    assert_eq!(roles, ["direct"], "one pod beside the source");
+    assert_eq!(env.clone_pods(), []);
+    let claim = env.wait_for_populated("copy");
+    assert_content(&env, "copy", &noise);
+    assert_eq!(claim["metadata"]["annotations"][TRANSFER_MODE], "direct", "{claim}");
     owner.wait_until_tidy();
     env.end_without_leftovers();
     owner.end_without_leftovers();

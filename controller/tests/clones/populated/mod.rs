@@ -3,6 +3,7 @@
 mod alone;
 mod claims;
 mod data_volumes;
+mod direct;
 mod faults;
 mod kills;
 mod refusals;
