@@ -97,6 +97,8 @@ pub enum Reason {
     AttributesNotKept,
     /// An event: a reserved volume is kept.
     VolumeKept,
+    /// An event: the bandwidth limit of a running clone was changed to something that is not a limit.
+    BandwidthLimitNotValid,
     /// An event: an object cannot be decoded.
     ObjectUnreadable,
     /// An event: the clone waits for an object that cannot be decoded.
@@ -159,6 +161,7 @@ impl Reason {
             Reason::CloneVerified => "CloneVerified",
             Reason::AttributesNotKept => "AttributesNotKept",
             Reason::VolumeKept => "VolumeKept",
+            Reason::BandwidthLimitNotValid => "BandwidthLimitNotValid",
             Reason::ObjectUnreadable => "ObjectUnreadable",
             Reason::WaitsForUnreadable => "WaitsForUnreadable",
             Reason::ContainerCreating => "ContainerCreating",

@@ -135,7 +135,8 @@ fn build_reconciler(
     seal: Seal,
 ) -> Reconciler {
     let policy = Arc::new(policy);
-    let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit);
+    let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit)
+        .with_signer(seal.keys.limit_signer());
     let made = Arc::new(MadePods::default());
     let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
     Reconciler {
@@ -159,7 +160,9 @@ fn build_reconciler(
             drivers: Drivers::default(),
             policy: Arc::clone(&policy),
         },
-        pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), known.wake)),
+        pollers: Arc::new(
+            Pollers::new(scraper, policy.intervals.clone(), known.wake).with_budget(&policy.scheduling),
+        ),
         queue: known.queue,
         budget: WriteBudget::new(&policy.intervals),
         policy,
