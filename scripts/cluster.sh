@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs a real Kubernetes with one node on this machine, from Debian packages alone. As root, on Debian 12.
+# Runs a real Kubernetes with one node on this machine, from Debian packages alone or with the programs of a release. As root,
+# on Debian 12.
 #
 #   scripts/cluster.sh setup            installs the packages and builds Kubernetes (once, about 8 minutes)
 #   scripts/cluster.sh up               starts everything; prints the path of the kubeconfig
@@ -15,6 +16,11 @@
 #                                       no controller acts on them; `up` prints the path of its kubeconfig
 #   scripts/cluster.sh restart-api [SECONDS]    stops the API server, waits, starts it again
 #
+# Option of `setup`, `up` and `api up`:
+#   --kubernetes DIR      runs the programs of this directory instead of building 1.20: kube-apiserver, kube-controller-manager,
+#                         kube-scheduler, kubelet, kube-proxy and kubectl, such as an unpacked kubernetes-server-linux-amd64.tar.gz of
+#                         1.20 or later. If it also has etcd, or containerd with its shim and ctr, or runc, these are used
+#
 # Storage classes: decant-now (Immediate, the default) and decant-wait (WaitForFirstConsumer). `up` creates four
 # volumes of 256Mi of each mode in decant-now. `provisioner up` adds classes whose claims get a volume of their own, on a loop
 # device, in both volume modes:
@@ -27,8 +33,10 @@
 #   provisioner.test.decant.dev/refuse: MESSAGE     no volume, but an event ProvisioningFailed with this message
 #
 # Environment: DECANT_CLUSTER_DIR (/var/tmp/decant-cluster) holds all state; the programs are kept in
-# ~/.cache/decant. With KUBECONFIG set to another cluster, `up` starts nothing, and that cluster is used.
+# ~/.cache/decant. DECANT_KUBERNETES is the default of --kubernetes. With KUBECONFIG set to another cluster, `up` starts nothing,
+# and that cluster is used.
 set -euo pipefail
+invoked_in=$PWD
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/messages.sh
 . scripts/lib/messages.sh
@@ -38,13 +46,16 @@ cd "$(dirname "$0")/.."
 . scripts/lib/oci.sh
 # shellcheck source=scripts/lib/build.sh
 . scripts/lib/build.sh
-for part in build certificates processes node volumes provisioner; do
+for part in build versions certificates processes node volumes provisioner; do
     # shellcheck source=/dev/null
     . "scripts/cluster/$part.sh"
 done
 
+arguments=()
+take_kubernetes_option "$invoked_in" "$@"
+set -- "${arguments[@]}"
+
 CLUSTER=${DECANT_CLUSTER_DIR:-/var/tmp/decant-cluster}
-BIN=$(kubernetes_directory)
 # For scripts/cluster/*.sh.
 export API_PORT ETCD_PORT API_FLAGS NODE=node1 NODE_IP=10.244.0.1 SERVICE_IP=10.96.0.1 BRIDGE=decant0
 API_PORT=6443 ETCD_PORT=2379 API_FLAGS=()
@@ -54,17 +65,21 @@ if [[ ${1-} = api ]]; then
     API_FLAGS=(--disable-admission-plugins=ServiceAccount --endpoint-reconciler-type=none)
 fi
 ADMIN=$CLUSTER/pki/admin.kubeconfig
+select_programs
 PACKAGES=(
     etcd:etcd-server containerd:containerd runc:runc iptables:iptables ip:iproute2 conntrack:conntrack
-    buildah:buildah go:golang-go dpkg-source:dpkg-dev mkfs.ext4:e2fsprogs curl:curl openssl:openssl cc:build-essential
+    buildah:buildah mkfs.ext4:e2fsprogs curl:curl openssl:openssl cc:build-essential
 )
+BUILD_PACKAGES=(go:golang-go dpkg-source:dpkg-dev)
 PROGRAMS=(proxy kubelet scheduler controller-manager apiserver etcd)
 
 kube() { "$BIN/kubectl" --kubeconfig "$ADMIN" "$@"; }
 
 install_cluster() {
     local packages=()
+    is_built || check_programs
     add_missing "${PACKAGES[@]}"
+    ! is_built || add_missing "${BUILD_PACKAGES[@]}"
     [[ -x /usr/lib/cni/bridge ]] || packages+=(containernetworking-plugins)
     has_static_busybox || packages+=(busybox-static)
     # The packages of etcd and containerd start services.
@@ -73,7 +88,10 @@ install_cluster() {
         install_packages "${packages[@]}"
         stop_services etcd containerd
     fi
-    build_kubernetes
+    if is_built; then
+        build_kubernetes
+        check_programs
+    fi
 }
 
 stop_services() {
@@ -94,11 +112,15 @@ up() {
     fi
     if [[ -d $CLUSTER ]]; then
         status >/dev/null 2>&1 || die "$CLUSTER belongs to a cluster that no longer runs; scripts/cluster.sh down removes it"
+        [[ ! ${DECANT_KUBERNETES-} || $(supplied_directory "$DECANT_KUBERNETES") = "$BIN" ]] ||
+            die "the cluster that runs uses the programs of $BIN; scripts/cluster.sh down stops it"
         echo "$ADMIN"
         return
     fi
     install_cluster
+    check_containerd
     mkdir -p "$CLUSTER/run"
+    record_programs
     # A cluster that starts only in part is stopped again.
     trap 'down; exit 1' ERR INT TERM
     start_network
@@ -149,6 +171,7 @@ status() {
         if runs "$name"; then echo "$name runs"; else echo "$name does not run"; fi
     done
     echo "KUBECONFIG=$ADMIN"
+    echo "Kubernetes $(cat "$CLUSTER/version" 2>/dev/null) of $BIN"
     node_is_ready || {
         echo "node $NODE is not ready"
         return 1
@@ -190,9 +213,13 @@ restart_api() {
 api() {
     case ${1-} in
         up)
-            [[ ! -d $CLUSTER ]] || api down
+            if [[ -d $CLUSTER ]]; then
+                api down
+                select_programs
+            fi
             install_cluster
             mkdir -p "$CLUSTER/run"
+            record_programs
             trap 'api down; exit 1' ERR INT TERM
             make_pki
             start_etcd
@@ -211,7 +238,10 @@ api() {
 
 case ${1-} in
     -h | --help | '') show_help ;;
-    setup) install_cluster ;;
+    setup)
+        install_cluster
+        check_containerd
+        ;;
     up) up ;;
     env) echo "export KUBECONFIG=$ADMIN PATH=\$PATH:$BIN" ;;
     down) down ;;

@@ -62,5 +62,12 @@ for kubectl in "${kubectls[@]}"; do
     twice "$kubectl" controller/deploy
 done
 twice "$newest" controller/deploy/webhook
-# It does not remove what the others added, so it only replaces rules and settings here.
+# These do not remove what the others added, so they only replace rules and settings here.
 twice "$newest" controller/deploy/beside-cdi
+"$newest" create namespace team --dry-run=client --output=yaml | "$newest" apply -f - >/dev/null
+twice "$newest" controller/deploy/namespaced
+twice "$newest" controller/deploy/clone-policies
+# Since Kubernetes 1.30 each API server has these policies.
+if "$newest" api-resources --api-group=admissionregistration.k8s.io --output=name | grep -q ^validatingadmissionpolicies; then
+    twice "$newest" controller/deploy/admission
+fi

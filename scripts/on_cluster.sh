@@ -2,19 +2,25 @@
 # Starts a cluster, loads the images, and runs the tests that need both; then stops the cluster, also after a failure. A
 # cluster that already runs is used and stays. As root.
 #
-#   scripts/on_cluster.sh [NAME]      only tests whose name contains NAME
+#   scripts/on_cluster.sh [--kubernetes DIR] [NAME]      only tests whose name contains NAME
+#
+# --kubernetes, or DECANT_KUBERNETES, names the programs of another version of Kubernetes (scripts/cluster.sh --help).
 set -euo pipefail
+invoked_in=$PWD
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/messages.sh
 . scripts/lib/messages.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
-# shellcheck source=scripts/cluster/build.sh
-. scripts/cluster/build.sh
+# shellcheck source=scripts/cluster/versions.sh
+. scripts/cluster/versions.sh
 # shellcheck source=scripts/lib/build.sh
 . scripts/lib/build.sh
 
 help_if_asked "$@"
+arguments=()
+take_kubernetes_option "$invoked_in" "$@"
+set -- "${arguments[@]}"
 [[ $EUID -eq 0 ]] || die "starting a cluster needs root"
 unset KUBECONFIG
 # What this script started, as arguments of scripts/cluster.sh.
@@ -33,9 +39,8 @@ if ! scripts/cluster.sh status >/dev/null 2>&1; then
     scripts/cluster.sh down
     started+=("down")
 fi
-KUBECONFIG=$(scripts/cluster.sh up | tail -n 1)
-export KUBECONFIG
-PATH=$PATH:$(kubernetes_directory)
+scripts/cluster.sh up
+eval "$(scripts/cluster.sh env)"
 DECANT_NEWEST_KUBECTL=$(helm_directory)/kubectl
 export DECANT_NEWEST_KUBECTL
 scripts/cluster.sh images

@@ -15,7 +15,7 @@
 #     system     integration tests with loop devices, killed processes, resumed
 #                clones and large copies (the list: scripts/test/targets.py)        12 min
 #     guard      counts the instructions of the data path, compares with a baseline  1 min
-#     scripts    shellcheck                                                         15 s
+#     scripts    shellcheck, and a test of the cluster's versions                   15 s
 #     supply     licences, duplicates and sources of all crates (scripts/audit.sh
 #                looks for known vulnerabilities)                                    2 s
 #     chart      the Helm chart renders the same objects as kustomize               25 s
@@ -104,6 +104,7 @@ step_guard() { scripts/guard.sh; }
 step_scripts() {
     needs shellcheck || return
     git ls-files -z -- '*.sh' .ci/run | xargs -0 shellcheck -x
+    scripts/cluster/versions_test.sh
 }
 
 step_supply() {

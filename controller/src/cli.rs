@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use decant_shared::process::log::Format;
 use decant_shared::protocol::units::{Overhead, Rate};
 use serde_json::Value;
 
-use crate::policy::{Policy, Scope, Transfer};
+use crate::policy::{Policy, Scope, Setting, Transfer};
 use crate::progress::bandwidth::START;
 use crate::run::RunSettings;
 use crate::webhook::callers::Callers;
@@ -153,12 +153,12 @@ pub struct RunArgs {
     /// Bandwidth that all running clones share, such as 500MiB/s; by default no limit
     #[arg(long, env = "DECANT_TOTAL_BANDWIDTH_LIMIT")]
     pub total_bandwidth_limit: Option<Rate>,
-    /// Fraction of a filesystem volume that files cannot use
-    #[arg(long, env = "DECANT_FILESYSTEM_OVERHEAD", default_value = "0.06", value_parser = overhead)]
-    pub filesystem_overhead: Overhead,
-    /// Preallocate if the DataVolume does not specify it
-    #[arg(long, env = "DECANT_PREALLOCATION")]
-    pub preallocation: bool,
+    /// Fraction of a filesystem volume that files cannot use; by default that of the CDIConfig, else 0.06
+    #[arg(long, env = "DECANT_FILESYSTEM_OVERHEAD", value_parser = overhead)]
+    pub filesystem_overhead: Option<Overhead>,
+    /// Whether clones preallocate if the DataVolume does not specify it; by default as in the CDIConfig, else false
+    #[arg(long, env = "DECANT_PREALLOCATION", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = clap::builder::FalseyValueParser::new())]
+    pub preallocation: Option<bool>,
     /// Threads that reconcile clones
     #[arg(long, env = "DECANT_WORKERS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
     pub workers: u8,
@@ -196,12 +196,13 @@ pub struct RunArgs {
     #[arg(long = "label", env = "DECANT_LABELS", value_delimiter = ',', value_parser = pair)]
     pub labels: Vec<(String, String)>,
     /// Cipher suites that targets accept, with the names of OpenSSL, separated by commas; by default those of the
-    /// Intermediate profile
+    /// CDIConfig's TLS profile, else of the Intermediate profile
     #[arg(long, env = "DECANT_TLS_CIPHERS")]
     pub tls_ciphers: Option<String>,
-    /// Oldest TLS version that targets accept
-    #[arg(long, env = "DECANT_TLS_MIN_VERSION", default_value = "VersionTLS12", value_parser = ["VersionTLS12", "VersionTLS13"])]
-    pub tls_min_version: String,
+    /// Oldest TLS version that targets accept, VersionTLS12 or VersionTLS13; by default that of the CDIConfig's TLS
+    /// profile, else VersionTLS12
+    #[arg(long, env = "DECANT_TLS_MIN_VERSION", value_parser = ["VersionTLS12", "VersionTLS13"])]
+    pub tls_min_version: Option<String>,
     /// Lifetime of the certificate of a pod in seconds; renewed after half of it
     #[arg(long, env = "DECANT_CERTIFICATE_SECS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(30..))]
     pub certificate_secs: u32,
@@ -275,15 +276,17 @@ impl RunArgs {
         policy.scheduling.running_max_per_class = self.max_clones_per_class.into();
         policy.scheduling.bandwidth_budget = self.total_bandwidth_limit;
         policy.pods.start_limit = self.total_bandwidth_limit.map(|_| START);
-        policy.overhead = self.filesystem_overhead;
-        policy.preallocation = self.preallocation;
+        policy.overhead = self.filesystem_overhead.unwrap_or(policy.overhead);
+        policy.preallocation = self.preallocation.unwrap_or(policy.preallocation);
         policy.class_overheads = self.class_overheads.iter().cloned().collect();
         policy.claim_adoption = self.gate.claim_adoption;
         policy.honor_wait_for_first_consumer = !self.bind_immediately;
         policy.transfer = self.transfer;
         policy.scope = if self.beside_cdi { Scope::CloneSources } else { Scope::All };
         policy.pods.extra_labels = self.labels.iter().cloned().collect();
-        policy.pods.tls_min_version.clone_from(&self.tls_min_version);
+        if let Some(version) = &self.tls_min_version {
+            policy.pods.tls_min_version.clone_from(version);
+        }
         if let Some(ciphers) = &self.tls_ciphers {
             policy.pods.tls_ciphers.clone_from(ciphers);
         }
@@ -296,7 +299,24 @@ impl RunArgs {
         policy.intervals.poll = Duration::from_secs(self.poll_secs.into());
         policy.intervals.progress_write = Duration::from_secs(self.progress_secs.into());
         policy.intervals.progress_writes_per_sec = self.progress_writes.into();
+        policy.given = self.given();
         policy
+    }
+
+    /// The settings that the flags name.
+    fn given(&self) -> BTreeSet<Setting> {
+        let named = [
+            (Setting::FilesystemOverhead, self.filesystem_overhead.is_some()),
+            (Setting::ClassOverheads, !self.class_overheads.is_empty()),
+            (Setting::PodResources, self.pod_resources.is_some()),
+            (Setting::PullSecrets, !self.pull_secrets.is_empty()),
+            (Setting::Preallocation, self.preallocation.is_some()),
+            (Setting::NodeSelector, !self.node_selector.is_empty()),
+            (Setting::Tolerations, self.tolerations.is_some()),
+            (Setting::TlsMinVersion, self.tls_min_version.is_some()),
+            (Setting::TlsCiphers, self.tls_ciphers.is_some()),
+        ];
+        named.into_iter().filter_map(|(setting, is_given)| is_given.then_some(setting)).collect()
     }
 }
 

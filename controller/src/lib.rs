@@ -8,6 +8,7 @@
 pub mod api;
 pub mod certificates;
 pub mod cli;
+pub mod cluster_settings;
 pub mod leader;
 pub mod objects;
 pub mod pages;

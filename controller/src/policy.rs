@@ -1,10 +1,11 @@
-//! The settings of the cluster's operator: images, intervals, limits. They are read once from flags and environment.
+//! The settings of the operator: images, intervals, limits. They are read once from flags and environment; those in
+//! [`Setting`] may also be in objects of the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use decant_shared::protocol::units::{Overhead, Rate};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The cipher suites of the Intermediate profile (docs/protocol.md section 2.5).
 pub(crate) const INTERMEDIATE_CIPHERS: &str = "TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384,TLS_CHACHA20_POLY1305_SHA256,\
@@ -35,6 +36,67 @@ pub struct Policy {
     pub transfer: Transfer,
     /// Whether claims may be adopted without the annotation.
     pub claim_adoption: bool,
+    /// The settings that a flag names. The cluster does not change them.
+    pub given: BTreeSet<Setting>,
+}
+
+/// A setting that the cluster can have in an object of CDI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Setting {
+    /// [`Policy::overhead`].
+    FilesystemOverhead,
+    /// [`Policy::class_overheads`].
+    ClassOverheads,
+    /// [`PodPolicy::resources`].
+    PodResources,
+    /// [`PodPolicy::pull_secrets`].
+    PullSecrets,
+    /// [`Policy::preallocation`].
+    Preallocation,
+    /// [`PodPolicy::node_selector`].
+    NodeSelector,
+    /// [`PodPolicy::tolerations`].
+    Tolerations,
+    /// [`PodPolicy::affinity`].
+    Affinity,
+    /// [`PodPolicy::tls_min_version`].
+    TlsMinVersion,
+    /// [`PodPolicy::tls_ciphers`].
+    TlsCiphers,
+}
+
+impl Setting {
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Setting::FilesystemOverhead => "filesystem overhead",
+            Setting::ClassOverheads => "filesystem overhead by class",
+            Setting::PodResources => "pod resources",
+            Setting::PullSecrets => "pull secrets",
+            Setting::Preallocation => "preallocation",
+            Setting::NodeSelector => "node selector",
+            Setting::Tolerations => "tolerations",
+            Setting::Affinity => "affinity",
+            Setting::TlsMinVersion => "oldest TLS version",
+            Setting::TlsCiphers => "TLS cipher suites",
+        }
+    }
+
+    /// The flag that sets it; empty if there is none.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Setting::FilesystemOverhead => "--filesystem-overhead",
+            Setting::ClassOverheads => "--class-overhead",
+            Setting::PodResources => "--pod-resources",
+            Setting::PullSecrets => "--pull-secret",
+            Setting::Preallocation => "--preallocation",
+            Setting::NodeSelector => "--node-selector",
+            Setting::Tolerations => "--tolerations",
+            Setting::Affinity => "",
+            Setting::TlsMinVersion => "--tls-min-version",
+            Setting::TlsCiphers => "--tls-ciphers",
+        }
+    }
 }
 
 /// Settings of the pods.
@@ -52,6 +114,8 @@ pub struct PodPolicy {
     pub node_selector: BTreeMap<String, String>,
     /// `tolerations` of both pods.
     pub tolerations: Value,
+    /// `affinity` of both pods, in addition to the terms that a clone needs.
+    pub affinity: Map<String, Value>,
     /// Annotations of both pods, unless the claim has other values.
     pub annotations: BTreeMap<String, String>,
     /// Further labels of all objects, such as `app.kubernetes.io/part-of` and `app.kubernetes.io/version`.
@@ -132,6 +196,7 @@ impl Default for Policy {
                 }),
                 node_selector: BTreeMap::new(),
                 tolerations: Value::Array(Vec::new()),
+                affinity: Map::new(),
                 annotations: BTreeMap::new(),
                 extra_labels: BTreeMap::new(),
                 tls_ciphers: INTERMEDIATE_CIPHERS.to_owned(),
@@ -161,6 +226,7 @@ impl Default for Policy {
             scope: Scope::All,
             transfer: Transfer::Network,
             claim_adoption: false,
+            given: BTreeSet::new(),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use decant_controller::objects::{Claim, DataVolume, Key, Meta, Pod, Uid, Volume, decode};
+use decant_controller::pods::class_defaults::ClassDefaults;
 use decant_controller::pods::clone_pods::ClonePods;
 use decant_controller::pods::role::Role;
 use decant_controller::pods::{claim, secret, source, target};
@@ -151,7 +152,13 @@ fn claims_of_both_kinds_of_request() {
     let policy = policy();
     for spec in ["pvc", "storage"] {
         let dv = data_volume(spec);
-        let wanted = claim::claim_spec(&dv, &claim("golden", "image", "Filesystem"), &policy).unwrap();
+        let wanted = claim::claim_spec(
+            &dv,
+            &claim("golden", "image", "Filesystem"),
+            &ClassDefaults::default(),
+            &policy,
+        )
+        .unwrap();
         check(
             &format!("claim-{spec}"),
             &claim::new_claim(&dv, &Key::new("golden", "image"), &wanted, &policy),

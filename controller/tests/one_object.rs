@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
 use decant_controller::certificates::pki::Pki;
+use decant_controller::cluster_settings::LivePolicy;
 use decant_controller::objects::{Key, Kind, Object, Uid};
 use decant_controller::pods::identity::PodIdentity;
 use decant_controller::pods::made::MadePods;
@@ -150,7 +151,8 @@ impl TestController {
             stub.feeds.get_mut().unwrap().insert(*kind, receiver);
         }
         let now = OffsetDateTime::now_utc();
-        let policy = Arc::new(Policy::default());
+        let flags = Policy::default();
+        let policy = Arc::new(LivePolicy::new(flags.clone()));
         // Calls for its Secrets are not recorded.
         let pki = Pki::open(&StubCluster::default(), "decant", now).unwrap();
         let keys = Arc::new(token_key());
@@ -164,9 +166,9 @@ impl TestController {
             Arc::new(move |key| queue.add(key, Duration::ZERO))
         };
         let watches = Watches::start(&cluster, &stores, &unreadable, None, Scope::All, &wake, &stop).unwrap();
-        let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&pki), policy.intervals.scrape_limit);
+        let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&pki), flags.intervals.scrape_limit);
         let made = Arc::new(MadePods::default());
-        let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
+        let scheduler = Arc::new(CloneScheduler::new(flags.scheduling.clone()));
         let reconciler = Arc::new(Reconciler {
             cluster: Arc::clone(&cluster),
             observer: Observer {
@@ -185,9 +187,9 @@ impl TestController {
                 policy: Arc::clone(&policy),
             },
             executor: Executor::new(cluster, pki, Arc::clone(&policy), keys, made, scheduler),
-            pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
+            pollers: Arc::new(Pollers::new(scraper, flags.intervals.clone(), wake)),
             queue,
-            budget: WriteBudget::new(&policy.intervals),
+            budget: WriteBudget::new(&flags.intervals),
             policy,
             rounds: Rounds::default(),
             unreadable,

@@ -7,7 +7,7 @@ use decant_controller::cli::{Cli, Command};
 use decant_controller::objects::{Claim, Pod, Uid, decode};
 use decant_controller::pods::clone_pods::ClonePods;
 use decant_controller::pods::identity::PodIdentity;
-use decant_controller::pods::{source, target};
+use decant_controller::pods::{direct, source, target};
 use decant_controller::policy::Policy;
 use decant_controller::token::key::TokenKey;
 use serde_json::{Value, json};
@@ -164,4 +164,128 @@ fn pod_annotations_that_are_not_strings_are_refused_at_startup() {
         let error = Cli::try_parse_from(line).expect_err("it is refused").to_string();
         assert!(error.contains("not a JSON object of strings"), "{error}");
     }
+}
+
+/// The operator's and the user's placement, labels and annotations.
+const OPERATOR: [&str; 6] = [
+    "--node-selector",
+    "disk=hdd,arch=amd64",
+    "--tolerations",
+    r#"[{"key":"gpu","operator":"Exists","effect":"NoSchedule"}]"#,
+    "--label",
+    "team=storage",
+];
+
+fn chosen() -> Value {
+    let placement = json!({
+        "nodeSelector": { "disk": "ssd" },
+        "tolerations": [{ "key": "spot", "operator": "Exists" }],
+        "affinity": {
+            "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [
+                { "matchExpressions": [{ "key": "zone", "operator": "In", "values": ["a"] }] }] } },
+            "podAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": [{ "topologyKey": "rack" }] },
+        },
+    });
+    json!({
+        "decant.dev/placement": placement.to_string(),
+        "decant.dev/pod-labels": r#"{"team":"web","istio.io/dataplane-mode":"ambient"}"#,
+        "decant.dev/pod-annotations": r#"{"example.com/mine":"1","linkerd.io/inject":"enabled"}"#,
+    })
+}
+
+#[test]
+fn every_pod_of_a_clone_gets_the_placement_of_its_user_besides_that_of_the_operator() {
+    for pod in &both_pods(&OPERATOR, &chosen()) {
+        let spec = &pod["spec"];
+        assert_eq!(spec["nodeSelector"], json!({ "disk": "ssd", "arch": "amd64" }), "{pod:#}");
+        let keys: Vec<_> =
+            spec["tolerations"].as_array().unwrap().iter().map(|one| one["key"].clone()).collect();
+        assert_eq!(keys, ["gpu", "spot"]);
+        let required = "requiredDuringSchedulingIgnoredDuringExecution";
+        let terms = &spec["affinity"]["nodeAffinity"][required]["nodeSelectorTerms"];
+        assert_eq!(terms[0]["matchExpressions"][0]["key"], "zone");
+        assert_eq!(spec["affinity"]["podAffinity"][required][0]["topologyKey"], "rack");
+    }
+    let [source, _] = both_pods(&OPERATOR, &chosen());
+    let pods = &source["spec"]["affinity"]["podAffinity"];
+    let count = |list: &str| pods[list].as_array().unwrap().len();
+    let near_the_other_sources = 1;
+    assert_eq!(count("requiredDuringSchedulingIgnoredDuringExecution"), 1 + near_the_other_sources);
+    assert_eq!(count("preferredDuringSchedulingIgnoredDuringExecution"), 1, "near the target");
+    for pod in &both_pods(&OPERATOR[..4], &json!({})) {
+        assert_eq!(pod["spec"]["nodeSelector"], json!({ "disk": "hdd", "arch": "amd64" }));
+        assert_eq!(pod["spec"]["tolerations"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn labels_and_annotations_of_the_user_replace_those_of_the_operator_and_the_defaults() {
+    let pods = both_pods(&OPERATOR, &chosen());
+    assert_both(&pods, "labels", "team", "web");
+    assert_both(&pods, "labels", "istio.io/dataplane-mode", "ambient");
+    assert_both(&pods, "annotations", "example.com/mine", "1");
+    assert_both(&pods, "annotations", "linkerd.io/inject", "enabled");
+}
+
+#[test]
+fn the_pods_are_in_no_mesh_by_default() {
+    let pods = both_pods(&[], &json!({}));
+    assert_both(&pods, "labels", "istio.io/dataplane-mode", "none");
+    assert_both(&pods, "labels", "kuma.io/sidecar-injection", "disabled");
+    assert_both(&pods, "annotations", "consul.hashicorp.com/connect-inject", "false");
+    let pods = both_pods(&["--label", "istio.io/dataplane-mode=ambient"], &json!({}));
+    assert_both(&pods, "labels", "istio.io/dataplane-mode", "ambient");
+    let pods = both_pods(&[], &json!({ "consul.hashicorp.com/connect-inject": "true" }));
+    assert_both(&pods, "annotations", "consul.hashicorp.com/connect-inject", "true");
+}
+
+#[test]
+fn a_source_pod_in_another_namespace_gets_only_the_choice_of_nodes() {
+    let policy = policy(&OPERATOR);
+    let mut source = claim(&chosen());
+    source.metadata.namespace = "golden".to_owned();
+    source.spec.access_modes = vec!["ReadOnlyMany".to_owned()];
+    let target = claim(&chosen());
+    let clone = ClonePods {
+        target: &target,
+        source: &source,
+        owner_uid: &Uid::from("dv-uid"),
+        policy: &policy.pods,
+        authority: "1-2",
+        seal: &TokenKey::new(&[7; 32]),
+        nonce: "0123456789abcdef",
+    };
+    let running: Pod =
+        decode(json!({ "metadata": { "namespace": "team", "name": "cdi-upload-copy", "uid": "u" } }))
+            .unwrap();
+    let pod = source::source_pod(&clone, &running, "");
+    assert_eq!(pod["spec"]["nodeSelector"], json!({ "disk": "ssd", "arch": "amd64" }));
+    assert_eq!(pod["spec"]["tolerations"].as_array().unwrap().len(), 1, "only the operator's");
+    let affinity = &pod["spec"]["affinity"];
+    let required = "requiredDuringSchedulingIgnoredDuringExecution";
+    assert!(affinity["nodeAffinity"][required].is_object());
+    assert!(affinity["podAffinity"].get(required).is_none(), "{affinity}");
+    assert_eq!(pod["metadata"]["labels"]["team"], "storage");
+    assert_eq!(pod["metadata"]["labels"]["istio.io/dataplane-mode"], "none");
+    assert_eq!(pod["metadata"]["annotations"].get("example.com/mine"), None);
+}
+
+#[test]
+fn a_direct_pod_has_both_the_placement_of_its_user_and_the_node_of_the_other_source_pods() {
+    let policy = policy(&[]);
+    let (source, target) = (claim(&json!({})), claim(&chosen()));
+    let clone = ClonePods {
+        target: &target,
+        source: &source,
+        owner_uid: &Uid::from("dv-uid"),
+        policy: &policy.pods,
+        authority: "1-2",
+        seal: &TokenKey::new(&[7; 32]),
+        nonce: "0123456789abcdef",
+    };
+    let overhead = decant_controller::reconcile::compatibility::overhead(&target, &policy);
+    let pod = direct::direct_pod(&clone, overhead);
+    assert_eq!(pod["spec"]["nodeSelector"], json!({ "disk": "ssd" }));
+    let near = &pod["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    assert_eq!(near.as_array().unwrap().len(), 2);
 }

@@ -3,6 +3,8 @@
 
 # shellcheck source=scripts/cluster/build.sh
 . scripts/cluster/build.sh
+# shellcheck source=scripts/cluster/versions.sh
+. scripts/cluster/versions.sh
 
 SETS=() DEFAULT_SETS=() POINTS=() DEFAULT_POINTS=()
 
@@ -14,7 +16,7 @@ run_controller() {
     undo=(scripts/cluster.sh api down)
     DECANT_API_KUBECONFIG=$(scripts/cluster.sh api up | tail -n 1)
     export DECANT_API_KUBECONFIG
-    "$(kubernetes_directory)/kubectl" --kubeconfig "$DECANT_API_KUBECONFIG" apply -f controller/deploy/base/crds.yaml >/dev/null
+    "$(programs_directory)/kubectl" --kubeconfig "$DECANT_API_KUBECONFIG" apply -f controller/deploy/base/crds.yaml >/dev/null
     cargo build --locked --quiet --release -p decant-controller
     DECANT_CONTROLLER=${CARGO_TARGET_DIR:-$PWD/target}/release/controller
     export DECANT_CONTROLLER

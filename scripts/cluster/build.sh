@@ -8,15 +8,9 @@ KUBERNETES_VERSION=1.20.2
 KUBERNETES_BUILD=2
 KUBERNETES_PROGRAMS=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
 
-# The directory of the programs. Each version has its own.
+# The directory of the built programs. Each version has its own.
 kubernetes_directory() {
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/kubernetes-$KUBERNETES_VERSION-$KUBERNETES_BUILD"
-}
-
-# The 20 of 1.20.2.
-kubernetes_minor() {
-    local rest=${KUBERNETES_VERSION#*.}
-    echo "${rest%%.*}"
 }
 
 # build_kubernetes: builds all programs into kubernetes_directory. They are moved there at the end, so that an incomplete

@@ -78,7 +78,8 @@ make_pause_image() {
 }
 
 start_kubelet() {
-    local pki=$CLUSTER/pki driver=cgroupfs
+    local pki=$CLUSTER/pki flags=()
+    mapfile -t flags < <(flags_of KUBELET_FLAGS)
     cat >"$CLUSTER/kubelet.yaml" <<EOF
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -86,7 +87,8 @@ authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {c
 authorization: {mode: Webhook}
 tlsCertFile: $pki/kubelet-server.crt
 tlsPrivateKeyFile: $pki/kubelet-server.key
-cgroupDriver: $driver
+# The driver of containerd, unless its configuration says otherwise.
+cgroupDriver: cgroupfs
 failSwapOn: false
 evictionHard: {}
 # Images do not come from a registry: an image that is removed because the disk is nearly full is lost.
@@ -102,11 +104,12 @@ registryPullQPS: 0
 kubeAPIQPS: 50
 kubeAPIBurst: 100
 syncFrequency: 10s
+$(kubelet_settings)
 EOF
     start kubelet "$BIN/kubelet" --config="$CLUSTER/kubelet.yaml" --kubeconfig="$pki/kubelet.kubeconfig" \
-        --root-dir="$CLUSTER/kubelet" --cert-dir="$CLUSTER/run" --container-runtime=remote \
+        --root-dir="$CLUSTER/kubelet" --cert-dir="$CLUSTER/run" \
         --container-runtime-endpoint="unix://$CLUSTER/run/containerd.sock" --hostname-override="$NODE" \
-        --node-ip="$NODE_IP"
+        --node-ip="$NODE_IP" "${flags[@]}"
     start proxy "$BIN/kube-proxy" --kubeconfig="$pki/proxy.kubeconfig" --proxy-mode=iptables \
         --cluster-cidr=10.244.0.0/24 --conntrack-max-per-core=0 --hostname-override="$NODE" \
         --metrics-bind-address=127.0.0.1:10249

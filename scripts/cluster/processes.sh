@@ -59,9 +59,8 @@ start_etcd() {
 }
 
 start_apiserver() {
-    local pki=$CLUSTER/pki gates=()
-    # Data sources of any kind: the default since Kubernetes 1.24, and later versions do not know the gate.
-    [[ $(kubernetes_minor) -ge 24 ]] || gates=(--feature-gates=AnyVolumeDataSource=true)
+    local pki=$CLUSTER/pki flags=()
+    mapfile -t flags < <(flags_of APISERVER_FLAGS)
     start apiserver "$BIN/kube-apiserver" --etcd-servers="http://127.0.0.1:$ETCD_PORT" --bind-address=0.0.0.0 \
         --secure-port="$API_PORT" --advertise-address="$NODE_IP" --service-cluster-ip-range=10.96.0.0/16 \
         --client-ca-file="$pki/ca.crt" --tls-cert-file="$pki/apiserver.crt" \
@@ -70,7 +69,7 @@ start_apiserver() {
         --kubelet-client-key="$pki/admin.key" --kubelet-preferred-address-types=InternalIP \
         --service-account-key-file="$pki/service-accounts.key" --cert-dir="$CLUSTER/run" \
         --service-account-signing-key-file="$pki/service-accounts.key" \
-        --service-account-issuer=https://kubernetes.default.svc "${gates[@]}" "${API_FLAGS[@]}"
+        --service-account-issuer=https://kubernetes.default.svc "${flags[@]}" "${API_FLAGS[@]}"
     wait_until 60 "the API server is ready" kube get --raw /readyz
 }
 

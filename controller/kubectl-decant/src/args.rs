@@ -51,6 +51,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Delete what clones left over
     Cleanup(CleanupArgs),
+    /// Copy a DataVolume of CDI that is stuck in a clone by a CSI driver or a snapshot, under the same name
+    Rescue(RescueArgs),
 }
 
 /// How objects are printed.
@@ -153,6 +155,28 @@ pub struct CleanupArgs {
     /// Print the leftovers as json or yaml; deletes only with --yes
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Output>,
+}
+
+/// Flags of `rescue`.
+#[derive(Debug, Args)]
+pub struct RescueArgs {
+    /// The DataVolume
+    pub name: String,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Only explain the cause and list what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where the objects are written before anything is deleted, and where an interrupted rescue is found
+    #[arg(long, value_name = "DIRECTORY", default_value = ".")]
+    pub directory: PathBuf,
+    /// How long to wait until the earlier objects are gone, such as 5m
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
+    pub timeout: Duration,
+    /// Namespace of the Decant installation
+    #[arg(long, value_name = "NAME", default_value = "decant-system")]
+    pub controller_namespace: String,
 }
 
 /// Parses a duration like `kubectl`: `90`, `30s`, `5m`, `1h30m`.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use clap::CommandFactory;
 use serde::Deserialize;
 
 use crate::session::{Session, list};
 use decant_controller::api::cluster::{ApiError, Cluster, ListParams};
+use decant_controller::cli::Cli;
 use decant_controller::objects::{Key, Kind, decode};
 
 /// The namespace of the controller, unless a flag names another.
@@ -71,24 +73,69 @@ struct ConfigMap {
     data: BTreeMap<String, String>,
 }
 
-/// Whether the controller in `namespace` runs with `--beside-cdi`; `None` if there is no Deployment of it.
-pub(super) fn is_beside_cdi(session: &Session, namespace: &str) -> Result<Option<bool>, ApiError> {
+/// The command line of the controller in `namespace`, with its environment variables as flags; `None` if there is no
+/// Deployment of it.
+pub(super) fn command_line(session: &Session, namespace: &str) -> Result<Option<Vec<String>>, ApiError> {
+    let Some(deployment) = deployment(session, namespace)? else { return Ok(None) };
+    let Some(container) = deployment.spec.template.spec.containers.first() else { return Ok(None) };
+    let mut variables = BTreeMap::new();
+    for source in container.env_from.iter().filter_map(|source| source.config_map_ref.as_ref()) {
+        variables.extend(config_map(session, namespace, &source.name)?.data);
+    }
+    let own = container.env.iter().map(|variable| (variable.name.clone(), variable.value.clone()));
+    variables.extend(own);
+    Ok(Some(with_variables(&container.args, &variables)))
+}
+
+/// `args` of the controller, with each variable of a flag that is not among them.
+fn with_variables(args: &[String], variables: &BTreeMap<String, String>) -> Vec<String> {
+    let mut line = vec!["controller".to_owned()];
+    line.extend(args.first().cloned());
+    let cli = Cli::command();
+    let command = args.first().and_then(|name| cli.find_subcommand(name));
+    for flag in command.into_iter().flat_map(clap::Command::get_arguments) {
+        let (Some(long), Some(variable)) = (flag.get_long(), flag.get_env().and_then(|name| name.to_str()))
+        else {
+            continue;
+        };
+        let long = format!("--{long}");
+        let is_named = args.iter().any(|arg| arg.split('=').next() == Some(&long));
+        match variables.get(variable).filter(|value| !value.is_empty() && !is_named) {
+            Some(value) if flag.get_action().takes_values() => line.push(format!("{long}={value}")),
+            Some(value) if value == "true" => line.push(long),
+            _ => {}
+        }
+    }
+    line.extend(args.iter().skip(1).cloned());
+    line
+}
+
+fn deployment(session: &Session, namespace: &str) -> Result<Option<ControllerDeployment>, ApiError> {
     let labels = "app.kubernetes.io/name=decant-controller".to_owned();
     let params = ListParams { namespace: Some(namespace.to_owned()), labels, ..ListParams::default() };
     let (deployments, _) = list::<ControllerDeployment>(&session.cluster, Kind::Deployment, &params)?;
-    let Some(deployment) = deployments.into_iter().next() else { return Ok(None) };
+    Ok(deployments.into_iter().next())
+}
+
+/// An empty one if there is none of this name.
+fn config_map(session: &Session, namespace: &str, name: &str) -> Result<ConfigMap, ApiError> {
+    match session.cluster.get(Kind::ConfigMap, &Key::new(namespace, name)) {
+        Ok(object) => Ok(decode::<ConfigMap>(object).unwrap_or_default()),
+        Err(e) if e.is_not_found() => Ok(ConfigMap::default()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether the controller in `namespace` runs with `--beside-cdi`; `None` if there is no Deployment of it.
+pub(super) fn is_beside_cdi(session: &Session, namespace: &str) -> Result<Option<bool>, ApiError> {
+    let Some(deployment) = deployment(session, namespace)? else { return Ok(None) };
     for container in &deployment.spec.template.spec.containers {
         if let Some(is_beside) = in_container(container) {
             return Ok(Some(is_beside));
         }
         let sources = container.env_from.iter().filter_map(|source| source.config_map_ref.as_ref());
         for source in sources {
-            let key = Key::new(namespace, &source.name);
-            let found = match session.cluster.get(Kind::ConfigMap, &key) {
-                Ok(object) => decode::<ConfigMap>(object).unwrap_or_default(),
-                Err(e) if e.is_not_found() => continue,
-                Err(e) => return Err(e),
-            };
+            let found = config_map(session, namespace, &source.name)?;
             if let Some(text) = found.data.get(VARIABLE) {
                 return Ok(Some(text == "true"));
             }
@@ -124,5 +171,23 @@ mod tests {
         assert_eq!(setting(json!({ "env": [{ "name": VARIABLE, "value": "true" }] })), Some(true));
         assert_eq!(setting(json!({ "env": [{ "name": VARIABLE, "value": "false" }] })), Some(false));
         assert_eq!(setting(json!({ "args": ["run"] })), None);
+    }
+
+    #[test]
+    fn variables_become_the_flags_that_the_arguments_do_not_name() {
+        let args = ["run", "--filesystem-overhead=0.1", "--listen", "[::]:1"].map(str::to_owned);
+        let variables = [
+            ("DECANT_FILESYSTEM_OVERHEAD", "0.2"),
+            ("DECANT_PREALLOCATION", "false"),
+            ("DECANT_BESIDE_CDI", "true"),
+            ("DECANT_STATUS_PAGE", "false"),
+            ("DECANT_LISTEN", "[::]:2"),
+            ("OTHER", "x"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut line = with_variables(&args, &variables);
+        assert_eq!(line.split_off(line.len() - 3), args[1..]);
+        line[2..].sort();
+        assert_eq!(line, ["controller", "run", "--beside-cdi", "--preallocation=false"]);
     }
 }

@@ -1,7 +1,7 @@
 //! `kubectl decant`: starts, shows and checks clones.
 //!
 //! It reads and writes the same objects as `kubectl` and needs no other rights; it never talks to the controller. Each
-//! command is a module: `clone`, `status`, `doctor`, `cleanup`. `follow` watches clones, `screen` draws on a
+//! command is a module: `clone`, `status`, `doctor`, `cleanup`, `rescue`. `follow` watches clones, `screen` draws on a
 //! terminal.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -16,6 +16,7 @@ mod ending;
 mod follow;
 mod output;
 mod populations;
+mod rescue;
 mod screen;
 mod session;
 mod status;
@@ -23,7 +24,9 @@ mod unreported;
 
 use crate::ending::Failure;
 use crate::session::Session;
-pub use args::{CleanupArgs, Cli, CloneArgs, ClusterArgs, Command, DoctorArgs, Output, StatusArgs};
+pub use args::{
+    CleanupArgs, Cli, CloneArgs, ClusterArgs, Command, DoctorArgs, Output, RescueArgs, StatusArgs,
+};
 pub use ending::Ending;
 
 /// Runs the command. Prints the reason of a failure on standard error.
@@ -43,6 +46,7 @@ fn carry_out(session: &Session, command: &Command) -> Result<Ending, Failure> {
         Command::Status(args) => status::run(session, args),
         Command::Doctor(args) => doctor::run(session, args),
         Command::Cleanup(args) => cleanup::run(session, args),
+        Command::Rescue(args) => rescue::run(session, args),
     };
     result.map_err(|failure| failure.at(&session.server))
 }

@@ -7,6 +7,9 @@ pub const INSTANCETYPE_LABELS: [&str; 4] = [
     "instancetype.kubevirt.io/default-preference",
     "instancetype.kubevirt.io/default-preference-kind",
 ];
+/// Label on a DataVolume: KubeVirt's migration controller created it, to move the disk of a virtual machine to another class.
+pub const STORAGE_MIGRATION: &str =
+    "virtualmachinestoragemigration.kubevirt.io/virtualmachinestoragemigration-uid";
 /// On a claim: `<namespace>/<name>` of the source; makes it a clone.
 pub const CLONE_REQUEST: &str = "k8s.io/CloneRequest";
 /// On a claim: the clone is done.
@@ -140,6 +143,12 @@ pub const VERIFY: &str = "decant.dev/verify";
 pub const READBACK: &str = "readback";
 /// On a DataVolume or PVC, by its user: how the bytes travel, `direct` or `network`.
 pub const TRANSFER: &str = "decant.dev/transfer";
+/// On a DataVolume or PVC, by its user: where the pods run, as JSON with `nodeSelector`, `tolerations` and `affinity`.
+pub const PLACEMENT: &str = "decant.dev/placement";
+/// On a DataVolume or PVC, by its user: further labels of the pods, as a JSON object.
+pub const POD_LABELS: &str = "decant.dev/pod-labels";
+/// On a DataVolume or PVC, by its user: further annotations of the pods, as a JSON object.
+pub const POD_ANNOTATIONS: &str = "decant.dev/pod-annotations";
 /// On a PVC: how the bytes of its clone travel, `direct` or `network`.
 pub const TRANSFER_MODE: &str = "decant.dev/transfer-mode";
 /// On a PVC: a direct clone found no node, so two pods clone.
@@ -176,6 +185,12 @@ pub const OWNED_BY_UID: &str = "cdi.kubevirt.io/OwnedByUID";
 pub const POPULATOR_KIND: &str = "cdi.kubevirt.io/storage.populator.kind";
 /// On a VolumeCloneSource in another namespace: `<namespace>/<name>` of its DataVolume.
 pub const OWNED_BY_DATA_VOLUME: &str = "cdi.kubevirt.io/ownedByDataVolume";
+/// On a PVC with a disk image in its filesystem: the size of the image in bytes. The name is CDI's.
+pub const IMAGE_BYTES: &str = "cdi.Kubervirt.io/virtualSize";
+/// On a PVC with a disk image in its filesystem: the capacity that its volume had when the image was measured.
+pub const IMAGE_CAPACITY: &str = "cdi.Kubervirt.io/sourceCapacity";
+/// On a StorageProfile: the smallest size of a claim of its storage class.
+pub const MINIMUM_CLAIM_SIZE: &str = "cdi.kubevirt.io/minimumSupportedPvcSize";
 /// On both pods: the authority that issued their certificates.
 pub const AUTHORITY: &str = "decant.dev/authority";
 /// On a PVC: number of pods that were replaced because they failed or vanished.

@@ -1,6 +1,8 @@
 //! The objects that a PVC can name as its data source (`spec.dataSourceRef`), so that a clone fills it before it is
 //! bound: [`CloneSource`], and CDI's [`VolumeCloneSource`] (docs/protocol.md section 3.6).
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use decant_shared::protocol::stream_id::STREAMS_LIMIT;
@@ -10,7 +12,8 @@ use crate::objects::annotations::{
     BANDWIDTH_LIMIT, PREALLOCATION_REQUESTED, PRIORITY_CLASS, READBACK, STREAMS, TRANSFER, VERIFY,
 };
 use crate::objects::clone_request::{Invalid, Wanted};
-use crate::objects::{Checked, Key, Kind, Meta};
+use crate::objects::placement::Placement;
+use crate::objects::{Checked, Key, Kind, Meta, pod_settings};
 
 /// The kind of object that a PVC names as its data source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,6 +80,12 @@ pub struct CloneSourceSpec {
     pub preallocation: Option<bool>,
     /// Priority class of the pods.
     pub priority_class_name: Option<String>,
+    /// Where the pods run.
+    pub placement: Option<Placement>,
+    /// Further labels of the pods.
+    pub pod_labels: BTreeMap<String, String>,
+    /// Further annotations of the pods.
+    pub pod_annotations: BTreeMap<String, String>,
 }
 
 /// The object that a CloneSource points to.
@@ -197,6 +206,8 @@ impl CloneSource {
                 return invalid("spec.transfer", text);
             }
         }
+        let placement = spec.placement.as_ref();
+        settings.extend(pod_settings::as_annotations(placement, &spec.pod_labels, &spec.pod_annotations)?);
         Ok(PopulationRequest { wanted, settings })
     }
 }
@@ -222,6 +233,7 @@ fn settings(preallocation: Option<bool>, priority_class: Option<&String>) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objects::annotations::{PLACEMENT, POD_ANNOTATIONS, POD_LABELS};
     use serde_json::{Value, json};
 
     fn clone_source(spec: &Value) -> CloneSource {
@@ -245,6 +257,7 @@ mod tests {
         let spec = json!({
             "source": { "name": "golden" }, "verify": "readback", "bandwidthLimit": "50MiB/s", "streams": 4,
             "transfer": "network", "preallocation": true, "priorityClassName": "low",
+            "placement": { "nodeSelector": { "disk": "ssd" } }, "podLabels": { "team": "a" }, "podAnnotations": { "x": "y" },
         });
         let settings = clone_source(&spec).request().unwrap().settings;
         let expected = [
@@ -254,6 +267,9 @@ mod tests {
             (BANDWIDTH_LIMIT, "50MiB/s"),
             (STREAMS, "4"),
             (TRANSFER, "network"),
+            (PLACEMENT, r#"{"nodeSelector":{"disk":"ssd"}}"#),
+            (POD_LABELS, r#"{"team":"a"}"#),
+            (POD_ANNOTATIONS, r#"{"x":"y"}"#),
         ];
         assert_eq!(settings, expected.map(|(name, value)| (name, value.to_owned())));
     }
@@ -267,6 +283,16 @@ mod tests {
             (json!({ "source": { "name": "g" }, "streams": 9 }), "spec.streams"),
             (json!({ "source": { "name": "g" }, "transfer": "pigeon" }), "spec.transfer"),
             (json!({ "source": { "name": "g" }, "streams": "many" }), "spec"),
+            (
+                json!({ "source": { "name": "g" }, "placement": { "tolerations": [{ "effect": "Never" }] } }),
+                "spec.placement",
+            ),
+            (json!({ "source": { "name": "g" }, "placement": { "nodes": ["a"] } }), "spec"),
+            (json!({ "source": { "name": "g" }, "podLabels": { "app": "x" } }), "spec.podLabels"),
+            (
+                json!({ "source": { "name": "g" }, "podAnnotations": { "decant.dev/x": "y" } }),
+                "spec.podAnnotations",
+            ),
         ] {
             assert_eq!(clone_source(&spec).request().unwrap_err().field, field, "{spec}");
         }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::objects::annotations::READBACK;
 use crate::objects::kind::Kind;
+use crate::objects::placement;
 
 const GROUP: &str = "cdi.kubevirt.io";
 
@@ -202,6 +203,7 @@ fn volume_clone_source() -> Value {
 
 /// Decant's own kind. The API server fills in the defaults and refuses wrong values, so each field has its type.
 fn clone_source() -> Value {
+    let of_pods = |description: &str| json!({ "type": "object", "description": description, "additionalProperties": { "type": "string" } });
     let one_of = |values: &[&str], default: &str, description: &str| json!({ "type": "string", "enum": values, "default": default, "description": description });
     let source = json!({
         "type": "object",
@@ -246,6 +248,9 @@ fn clone_source() -> Value {
             ),
             "preallocation": { "type": "boolean", "description": "Whether all space is allocated in advance." },
             "priorityClassName": text("Priority class of the clone's pods."),
+            "placement": placement::schema(),
+            "podLabels": of_pods("Further labels of the clone's pods in the namespace of the PVC."),
+            "podAnnotations": of_pods("Further annotations of the clone's pods in the namespace of the PVC."),
         },
     });
     let version = json!({
@@ -326,7 +331,7 @@ fn spec() -> Value {
             ),
             "sourceRef": reference,
             "pvc": claim_spec("The spec of the target PVC, used unchanged."),
-            "storage": claim_spec("The spec of the target PVC. Missing fields are derived from the source."),
+            "storage": claim_spec("The spec of the target PVC. Missing fields are those of the StorageProfile of its class, or of the source."),
             "contentType": { "type": "string", "enum": ["kubevirt", "archive"],
                              "description": "The content of the volume: `kubevirt` is a disk image, `archive` is any files." },
             "preallocation": { "type": "boolean", "description": "Whether all space is allocated in advance." },
@@ -544,7 +549,11 @@ mod tests {
             json!({ "source": { "name": "golden" } }),
             json!({ "source": { "kind": "PersistentVolumeClaim", "name": "golden", "namespace": "images" } }),
             json!({ "source": { "name": "g" }, "verify": "readback", "streams": 8, "transfer": "network",
-                    "bandwidthLimit": "50MiB/s", "preallocation": true, "priorityClassName": "low" }),
+                    "bandwidthLimit": "50MiB/s", "preallocation": true, "priorityClassName": "low",
+                    "podLabels": { "team": "a" }, "podAnnotations": { "x": "y z" },
+                    "placement": { "nodeSelector": { "disk": "ssd" }, "tolerations": [{ "key": "gpu", "operator": "Exists" }],
+                                   "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": {
+                                       "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "a", "operator": "Exists" }] }] } } } } }),
         ] {
             assert!(fits(&spec), "{spec}");
         }
@@ -559,6 +568,10 @@ mod tests {
             json!({ "source": { "name": "g" }, "transfer": "pigeon" }),
             json!({ "source": { "name": "g" }, "preallocation": "yes" }),
             json!({ "source": { "name": "g" }, "bandwidthLimit": 5 }),
+            json!({ "source": { "name": "g" }, "placement": "node1" }),
+            json!({ "source": { "name": "g" }, "placement": { "nodeSelector": { "a": 1 } } }),
+            json!({ "source": { "name": "g" }, "placement": { "tolerations": [{ "effect": "Never" }] } }),
+            json!({ "source": { "name": "g" }, "podLabels": ["a"] }),
         ] {
             assert!(!fits(&spec), "{spec}");
         }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::objects::data_volume::ClaimSource;
+use crate::objects::data_volume::{ClaimSource, DataVolumeCondition};
 use crate::objects::meta::Meta;
 
 /// What is read of a DataSource.
@@ -14,6 +14,18 @@ pub struct DataSource {
     pub metadata: Meta,
     /// What it points to.
     pub spec: DataSourceSpec,
+    /// What it led to when it was last checked.
+    pub status: DataSourceStatus,
+}
+
+/// What a DataSource leads to.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct DataSourceStatus {
+    /// The object at the end of its references; empty if it is not ready.
+    pub source: DataSourceTarget,
+    /// Ready.
+    pub conditions: Vec<DataVolumeCondition>,
 }
 
 /// What a DataSource points to.

@@ -22,6 +22,13 @@ pub struct DataVolume {
     pub status: DataVolumeStatus,
 }
 
+impl DataVolume {
+    /// Whether the content is files rather than a disk image.
+    pub fn is_archive(&self) -> bool {
+        self.spec.content_type == "archive"
+    }
+}
+
 /// What a DataVolume asks for.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

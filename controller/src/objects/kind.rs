@@ -14,6 +14,12 @@ pub enum Kind {
     Event,
     Namespace,
     StorageClass,
+    /// CDI's recommendations for the claims of a storage class, where its definition is installed.
+    StorageProfile,
+    /// CDI's settings as its controllers use them, where its definition is installed.
+    CdiConfig,
+    /// CDI's settings as its administrator wrote them, where its definition is installed.
+    Cdi,
     PersistentVolume,
     CsiDriver,
     Lease,
@@ -38,11 +44,15 @@ pub enum Kind {
     Endpoints,
     /// Only for `kubectl decant doctor`.
     SelfSubjectAccessReview,
+    /// Only for `kubectl decant rescue`, where its definition is installed.
+    VolumeSnapshot,
+    /// Only for `kubectl decant rescue`: KubeVirt's.
+    VirtualMachine,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 24] = [
+    pub const ALL: [Kind; 29] = [
         Kind::DataVolume,
         Kind::DataSource,
         Kind::CloneSource,
@@ -53,6 +63,9 @@ impl Kind {
         Kind::Event,
         Kind::Namespace,
         Kind::StorageClass,
+        Kind::StorageProfile,
+        Kind::CdiConfig,
+        Kind::Cdi,
         Kind::PersistentVolume,
         Kind::CsiDriver,
         Kind::Lease,
@@ -67,12 +80,19 @@ impl Kind {
         Kind::Deployment,
         Kind::Endpoints,
         Kind::SelfSubjectAccessReview,
+        Kind::VolumeSnapshot,
+        Kind::VirtualMachine,
     ];
 
     /// The API group; empty for the core group.
     pub fn group(self) -> &'static str {
         match self {
-            Kind::DataVolume | Kind::DataSource | Kind::VolumeCloneSource => "cdi.kubevirt.io",
+            Kind::DataVolume
+            | Kind::DataSource
+            | Kind::VolumeCloneSource
+            | Kind::StorageProfile
+            | Kind::CdiConfig
+            | Kind::Cdi => "cdi.kubevirt.io",
             Kind::CloneSource => "decant.dev",
             Kind::ReferenceGrant | Kind::ReferenceGrantV1 => "gateway.networking.k8s.io",
             Kind::VolumePopulator => "populator.storage.k8s.io",
@@ -81,6 +101,8 @@ impl Kind {
             Kind::SubjectAccessReview | Kind::SelfSubjectAccessReview => "authorization.k8s.io",
             Kind::CustomResourceDefinition => "apiextensions.k8s.io",
             Kind::Deployment => "apps",
+            Kind::VolumeSnapshot => "snapshot.storage.k8s.io",
+            Kind::VirtualMachine => "kubevirt.io",
             Kind::MutatingWebhookConfiguration | Kind::ValidatingWebhookConfiguration => {
                 "admissionregistration.k8s.io"
             }
@@ -101,6 +123,9 @@ impl Kind {
             Kind::DataVolume
             | Kind::DataSource
             | Kind::VolumeCloneSource
+            | Kind::StorageProfile
+            | Kind::CdiConfig
+            | Kind::Cdi
             | Kind::ReferenceGrant
             | Kind::VolumePopulator => "v1beta1",
             Kind::CloneSource => "v1alpha1",
@@ -131,6 +156,9 @@ impl Kind {
             Kind::Event => "Event",
             Kind::Namespace => "Namespace",
             Kind::StorageClass => "StorageClass",
+            Kind::StorageProfile => "StorageProfile",
+            Kind::CdiConfig => "CDIConfig",
+            Kind::Cdi => "CDI",
             Kind::PersistentVolume => "PersistentVolume",
             Kind::CsiDriver => "CSIDriver",
             Kind::Lease => "Lease",
@@ -142,6 +170,8 @@ impl Kind {
             Kind::Deployment => "Deployment",
             Kind::Endpoints => "Endpoints",
             Kind::SelfSubjectAccessReview => "SelfSubjectAccessReview",
+            Kind::VolumeSnapshot => "VolumeSnapshot",
+            Kind::VirtualMachine => "VirtualMachine",
         }
     }
 
@@ -160,6 +190,9 @@ impl Kind {
             Kind::Event => "events",
             Kind::Namespace => "namespaces",
             Kind::StorageClass => "storageclasses",
+            Kind::StorageProfile => "storageprofiles",
+            Kind::CdiConfig => "cdiconfigs",
+            Kind::Cdi => "cdis",
             Kind::PersistentVolume => "persistentvolumes",
             Kind::CsiDriver => "csidrivers",
             Kind::Lease => "leases",
@@ -171,6 +204,8 @@ impl Kind {
             Kind::Deployment => "deployments",
             Kind::Endpoints => "endpoints",
             Kind::SelfSubjectAccessReview => "selfsubjectaccessreviews",
+            Kind::VolumeSnapshot => "volumesnapshots",
+            Kind::VirtualMachine => "virtualmachines",
         }
     }
 

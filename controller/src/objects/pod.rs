@@ -1,10 +1,17 @@
 //! A pod: the volumes that it uses, and the state of its containers.
 
+use std::time::Duration;
+
 use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::objects::annotations::KEYS;
 use crate::objects::meta::Meta;
 use crate::objects::phase::{ConditionStatus, PodPhase};
+
+/// How long a pod may exist after it should be gone. A kubelet that answers needs seconds.
+const OVERSTAY: Duration = Duration::from_secs(60);
 
 /// What is read of a pod.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -230,6 +237,14 @@ impl Pod {
         let mut conditions = self.status.conditions.iter();
         conditions
             .find(|condition| condition.kind == "PodScheduled" && condition.status == ConditionStatus::False)
+    }
+
+    /// Whether it should have been gone for a while: the kubelet of its node does not answer, or cannot end it. The time of
+    /// a deletion includes the time that the pod has to end.
+    pub fn overstays(&self, now: OffsetDateTime) -> bool {
+        let due = self.metadata.deletion_timestamp.as_deref().unwrap_or_default();
+        !self.spec.node_name.is_empty()
+            && OffsetDateTime::parse(due, &Rfc3339).is_ok_and(|due| now - due >= OVERSTAY)
     }
 
     /// Whether it has ended, successfully or not.

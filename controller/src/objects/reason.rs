@@ -67,6 +67,8 @@ pub enum Reason {
     ImportPvcNotReady,
     /// Source and target claim do not fit.
     ErrIncompatiblePvc,
+    /// A pod should be gone, and its node does not answer.
+    NodeNotResponding,
     /// An image cannot be pulled.
     ImagePullFailed,
     /// A container failed.
@@ -146,6 +148,7 @@ impl Reason {
             Reason::UploadTargetInUse => "UploadTargetInUse",
             Reason::ImportPvcNotReady => "ImportPVCNotReady",
             Reason::ErrIncompatiblePvc => "ErrIncompatiblePVC",
+            Reason::NodeNotResponding => "NodeNotResponding",
             Reason::ImagePullFailed => "ImagePullFailed",
             Reason::Error => "Error",
             Reason::ErrExceededQuota => "ErrExceededQuota",

@@ -22,6 +22,11 @@ impl StorageClass {
         self.volume_binding_mode == "WaitForFirstConsumer"
     }
 
+    /// Whether claims for the disks of virtual machines get this one if they name none.
+    pub fn is_virt_default(&self) -> bool {
+        self.metadata.is_annotated_true("storageclass.kubevirt.io/is-default-virt-class")
+    }
+
     /// Whether claims without a class get this one.
     pub fn is_default(&self) -> bool {
         self.metadata.is_annotated_true("storageclass.kubernetes.io/is-default-class")

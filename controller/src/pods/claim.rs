@@ -4,35 +4,50 @@ use decant_shared::protocol::units::{parse_quantity, required_bytes};
 use serde_json::{Value, json};
 
 use crate::objects::annotations::{
-    APP, APP_VALUE, CLONE_REQUEST, CLONE_TYPE, CONTENT_TYPE, COPY, CREATED_FOR, DATA_SOURCE_NAMESPACE,
-    POD_RESTARTS, PREALLOCATION_REQUESTED, PRIORITY_CLASS, SERVICE_ACCOUNT, USE_POPULATOR, VOLUME_LIST,
+    APP, APP_VALUE, BIND_IMMEDIATE, CLONE_REQUEST, CLONE_TYPE, CONTENT_TYPE, COPY, CREATED_FOR,
+    DATA_SOURCE_NAMESPACE, POD_RESTARTS, PREALLOCATION_REQUESTED, PRIORITY_CLASS, SERVICE_ACCOUNT,
+    STORAGE_MIGRATION, USE_POPULATOR, VOLUME_LIST,
 };
 use crate::objects::claim::VolumeMode;
 use crate::objects::{Claim, ClaimTemplate, DataVolume, Key, Kind, Volume, names};
+use crate::pods::class_defaults::ClassDefaults;
+use crate::pods::image_size;
 use crate::pods::inherited;
 use crate::pods::template::recommended;
 use crate::policy::Policy;
 
-/// The claim's spec: `spec.pvc` unchanged, or `spec.storage` with missing fields taken from the source. The error is
-/// for the user.
-pub fn claim_spec(dv: &DataVolume, source: &Claim, policy: &Policy) -> Result<ClaimTemplate, String> {
+/// The claim's spec: `spec.pvc` unchanged, or `spec.storage` with missing fields taken from the StorageProfile of its
+/// class, otherwise from the source. The error is for the user.
+pub fn claim_spec(
+    dv: &DataVolume,
+    source: &Claim,
+    defaults: &ClassDefaults,
+    policy: &Policy,
+) -> Result<ClaimTemplate, String> {
     let Written { mut spec, is_literal } = written(dv)?;
     if is_literal {
         return Ok(spec);
     }
+    defaults.complete(&mut spec, dv.is_archive());
     if spec.access_modes.is_empty() {
         spec.access_modes.clone_from(&source.spec.access_modes);
     }
     let mode = *spec.volume_mode.get_or_insert(source.spec.volume_mode);
-    let same_kind = source.spec.volume_mode == VolumeMode::Filesystem && spec.resources.is_none();
-    let text = spec.requested().map_or_else(|| source_size(source), |text| Ok(text.to_owned()))?;
+    let same_kind = source.spec.volume_mode == VolumeMode::Filesystem && spec.requested().is_none();
+    let image_bytes = image_size::recorded_bytes(source).filter(|_| mode == VolumeMode::Block);
+    let text = match (spec.requested(), image_bytes) {
+        (Some(text), _) => text.to_owned(),
+        // The device holds the image, without the overhead of the filesystem around it.
+        (None, Some(image_bytes)) => image_bytes.to_string(),
+        (None, None) => source_size(source)?,
+    };
     let size_bytes = parse_quantity(&text).map_err(|e| format!("size {text:?}: {e}"))?;
     let needed_bytes = match mode {
         // The size of a filesystem source already includes the overhead.
         VolumeMode::Filesystem if !same_kind => required_bytes(overhead(&spec, policy), size_bytes),
         _ => size_bytes,
     };
-    spec.request(needed_bytes.to_string());
+    spec.request(needed_bytes.max(defaults.min_size_bytes()).to_string());
     Ok(spec)
 }
 
@@ -149,8 +164,13 @@ fn claim(
     }
 
     let mut annotations = inherited::annotations(meta);
+    // The virtual machine does not run, so nothing else uses the claim. The migration controller waits for the phase `Succeeded`, and
+    // takes `WaitForFirstConsumer` for it: it would delete the source before the copy.
+    if meta.labels.contains_key(STORAGE_MIGRATION) {
+        annotations.entry(BIND_IMMEDIATE).or_insert("true".into());
+    }
     let preallocation = dv.spec.preallocation.unwrap_or(policy.preallocation);
-    let content_type = if dv.spec.content_type == "archive" { "archive" } else { "kubevirt" };
+    let content_type = if dv.is_archive() { "archive" } else { "kubevirt" };
     let always = [
         (POD_RESTARTS, "0".to_owned()),
         (CONTENT_TYPE, content_type.to_owned()),

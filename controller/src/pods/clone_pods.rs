@@ -1,5 +1,6 @@
 //! The input from which both pods of a clone are built.
 
+use crate::objects::pod_settings::PodSettings;
 use crate::objects::{Claim, Key, Uid, names};
 use crate::pods::identity::PodIdentity;
 use crate::pods::role::Role;
@@ -34,6 +35,13 @@ pub struct ClonePods<'a> {
 }
 
 impl ClonePods<'_> {
+    /// What the user of the clone chose for its pods in `namespace`.
+    pub(super) fn settings(&self, namespace: &str) -> PodSettings {
+        // What is wrong was refused before any pod is created.
+        let settings = PodSettings::of(&self.target.metadata).unwrap_or_default();
+        if namespace == self.target.metadata.namespace { settings } else { settings.elsewhere() }
+    }
+
     /// The identity of the pod `pod` of this clone; `target_pod` is the pod that a source sends to.
     pub(super) fn identity(&self, role: Role, pod: Key, target_pod: Option<&Uid>) -> PodIdentity {
         let keys = names::secret(&pod.name, self.nonce);

@@ -44,7 +44,7 @@ pub fn direct_pod(clone: &ClonePods<'_>, overhead: Overhead) -> Value {
     PodTemplate {
         clone,
         identity: &identity,
-        placed_by: &claim.metadata,
+        ruled_by: &claim.metadata,
         labels,
         annotations: Map::from_iter([(CREATED_BY_UPLOAD_CONTROLLER.to_owned(), "yes".into())]),
         owners: vec![json!({
@@ -53,10 +53,8 @@ pub fn direct_pod(clone: &ClonePods<'_>, overhead: Overhead) -> Value {
         })],
         container,
         volumes: vec![data_volume(claim, false), source_volume.into()],
-        spec: source::required_affinity(source)
-            .map(|affinity| ("affinity".to_owned(), json!({ "podAffinity": affinity })))
-            .into_iter()
-            .collect(),
+        affinity: json!({ "podAffinity": source::required_affinity(source) }),
+        spec: Map::new(),
     }
     .pod()
 }

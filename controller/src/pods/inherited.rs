@@ -8,12 +8,16 @@ use serde_json::{Map, Value};
 
 use crate::objects::Meta;
 use crate::objects::annotations::{
-    BANDWIDTH_LIMIT, BIND_IMMEDIATE, INSTANCETYPE_LABELS, PERMISSIVE_CLONE, PRIORITY_CLASS, RETAIN_PODS,
-    STREAMS, TRANSFER, USE_POPULATOR, VERIFY,
+    BANDWIDTH_LIMIT, BIND_IMMEDIATE, INSTANCETYPE_LABELS, PERMISSIVE_CLONE, PLACEMENT, POD_ANNOTATIONS,
+    POD_LABELS, PRIORITY_CLASS, RETAIN_PODS, STREAMS, TRANSFER, USE_POPULATOR, VERIFY,
 };
+use crate::objects::label_syntax::is_within;
 
 /// Annotations of CDI and Decant that are settings of the user.
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 12] = [
+    PLACEMENT,
+    POD_LABELS,
+    POD_ANNOTATIONS,
     TRANSFER,
     BANDWIDTH_LIMIT,
     STREAMS,
@@ -25,7 +29,8 @@ const SETTINGS: [&str; 9] = [
     USE_POPULATOR,
 ];
 /// Domains, including subdomains, whose annotations are the state of a controller.
-const STATE_DOMAINS: [&str; 4] = ["cdi.kubevirt.io", "k8s.io", "kubernetes.io", "decant.dev"];
+const STATE_DOMAINS: [&str; 5] =
+    ["cdi.kubevirt.io", "cdi.Kubervirt.io", "k8s.io", "kubernetes.io", "decant.dev"];
 /// The same for labels. `kubernetes.io` is not among them, because users set labels such as `app.kubernetes.io/name`.
 const STATE_LABEL_DOMAINS: [&str; 3] = ["cdi.kubevirt.io", "k8s.io", "decant.dev"];
 
@@ -47,14 +52,6 @@ fn kept(
 ) -> Map<String, Value> {
     let kept = pairs.iter().filter(|(name, _)| is_kept(name));
     kept.map(|(name, value)| (name.clone(), value.clone().into())).collect()
-}
-
-/// Whether `name` belongs to one of `domains`: `domain/x`, `sub.domain/x`, or the bare `domain` (CDI has such a label).
-fn is_within(name: &str, domains: &[&str]) -> bool {
-    let domain = name.split_once('/').map_or(name, |(domain, _)| domain);
-    domains
-        .iter()
-        .any(|known| domain.strip_suffix(known).is_some_and(|sub| sub.is_empty() || sub.ends_with('.')))
 }
 
 #[cfg(test)]
@@ -79,6 +76,7 @@ mod tests {
             "decant.dev/digest",
             "decant.dev/not-kept",
             "decant.dev/outcome",
+            "cdi.Kubervirt.io/virtualSize",
             "pv.kubernetes.io/bind-completed",
             "volume.beta.kubernetes.io/storage-provisioner",
             "volume.kubernetes.io/selected-node",
@@ -96,6 +94,9 @@ mod tests {
             "example.com/team",
             "notk8s.io/x",
             "decant.dev/streams",
+            "decant.dev/placement",
+            "decant.dev/pod-labels",
+            "decant.dev/pod-annotations",
             "cdi.kubevirt.io/storage.bind.immediate.requested",
             "k8s.v1.cni.cncf.io/networks",
         ];

@@ -48,7 +48,7 @@ pub fn source_pod(clone: &ClonePods<'_>, target: &Pod, server_ca_pem: &str) -> V
     PodTemplate {
         clone,
         identity: &identity,
-        placed_by: if is_neighbour { &claim.metadata } else { &source.metadata },
+        ruled_by: if is_neighbour { &claim.metadata } else { &source.metadata },
         labels,
         annotations: Map::from_iter([(CREATED_BY_CONTROLLER.to_owned(), "yes".into())]),
         owners: Vec::new(),
@@ -57,9 +57,9 @@ pub fn source_pod(clone: &ClonePods<'_>, target: &Pod, server_ca_pem: &str) -> V
             data_volume(source, true),
             keys::volume("metrics-tls", Role::Source, &identity.keys, &page),
         ],
+        affinity: json!({ "podAffinity": affinity(source, claim) }),
         spec: members(json!({
             "hostAliases": [{ "ip": target.status.pod_ip, "hostnames": [host] }],
-            "affinity": { "podAffinity": affinity(source, claim) },
         })),
     }
     .pod()

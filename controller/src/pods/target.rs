@@ -44,7 +44,7 @@ pub fn target_pod(clone: &ClonePods<'_>, overhead: Overhead, deadline: OffsetDat
     PodTemplate {
         clone,
         identity: &identity,
-        placed_by: &claim.metadata,
+        ruled_by: &claim.metadata,
         labels,
         annotations: Map::from_iter([
             (CREATED_BY_UPLOAD_CONTROLLER.to_owned(), "yes".into()),
@@ -59,6 +59,7 @@ pub fn target_pod(clone: &ClonePods<'_>, overhead: Overhead, deadline: OffsetDat
             keys::volume("tls-config", Role::Target, &identity.keys, &files),
             data_volume(claim, false),
         ],
+        affinity: Value::Null,
         spec: account.map(|name| ("serviceAccountName".to_owned(), name.into())).into_iter().collect(),
     }
     .pod()

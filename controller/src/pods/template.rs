@@ -1,5 +1,7 @@
 //! What both pods have in common: labels, copied annotations, security, placement.
 
+use std::collections::BTreeMap;
+
 use decant_shared::protocol::limit_order::{KEY_VARIABLE, POD_UID_VARIABLE};
 use decant_shared::protocol::units::Rate;
 use serde_json::{Map, Value, json};
@@ -7,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::objects::annotations::{APP, APP_VALUE, BANDWIDTH_LIMIT, COMPONENT, PRIORITY_CLASS, ROLE};
 use crate::objects::claim::VolumeMode;
 use crate::objects::names::NameStyle;
+use crate::objects::placement::{self, Placement};
 use crate::objects::{Claim, Meta};
 use crate::pods::clone_pods::{ClonePods, DEVICE, USER};
 use crate::pods::identity::PodIdentity;
@@ -14,12 +17,16 @@ use crate::pods::role::Role;
 use crate::policy::PodPolicy;
 
 /// Annotations that are copied from a claim to a pod, with their defaults (docs/protocol.md section 3.11).
-const COPIED: [(&str, Option<&str>); 4] = [
+const COPIED: [(&str, Option<&str>); 5] = [
     ("k8s.v1.cni.cncf.io/networks", None),
     ("v1.multus-cni.io/default-network", None),
     ("sidecar.istio.io/inject", Some("false")),
     ("linkerd.io/inject", Some("disabled")),
+    ("consul.hashicorp.com/connect-inject", Some("false")),
 ];
+/// Labels that keep the pods out of meshes that decide by labels: Istio's ambient mode, and Kuma.
+const MESH_LABELS: [(&str, &str); 2] =
+    [("istio.io/dataplane-mode", "none"), ("kuma.io/sidecar-injection", "disabled")];
 
 /// Labels of every object of a clone.
 pub(super) fn labels(role: Role, style: NameStyle, policy: &PodPolicy) -> Map<String, Value> {
@@ -59,13 +66,15 @@ pub(super) struct PodTemplate<'a> {
     /// The identity of the pod.
     pub(super) identity: &'a PodIdentity,
     /// The claim whose owner decides on networks and priority of the pod.
-    pub(super) placed_by: &'a Meta,
+    pub(super) ruled_by: &'a Meta,
     pub(super) labels: Map<String, Value>,
     /// Annotations that only this role has.
     pub(super) annotations: Map<String, Value>,
     pub(super) owners: Vec<Value>,
     pub(super) container: Map<String, Value>,
     pub(super) volumes: Vec<Value>,
+    /// The affinity that the role requires or prefers; null for none.
+    pub(super) affinity: Value,
     /// Fields of the pod's spec that only this role has.
     pub(super) spec: Map<String, Value>,
 }
@@ -74,14 +83,24 @@ impl PodTemplate<'_> {
     /// The whole pod. It conforms to the Pod Security level "restricted" (docs/protocol.md section 3.10).
     pub(super) fn pod(self) -> Value {
         let policy = self.clone.policy;
-        let mut annotations = annotations(self.placed_by, policy);
+        let chosen = self.clone.settings(&self.identity.pod.namespace);
+        let texts = |texts: BTreeMap<String, String>| {
+            texts.into_iter().map(|(name, value)| (name, Value::from(value))).collect::<Map<_, _>>()
+        };
+        let mut labels: Map<String, Value> =
+            MESH_LABELS.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        labels.extend(self.labels);
+        // They have none of the controller's own keys.
+        labels.extend(texts(chosen.labels));
+        let mut annotations = annotations(self.ruled_by, policy);
+        annotations.extend(texts(chosen.annotations));
         annotations.extend(self.annotations);
         // Last, so that no setting replaces the annotations by which the controller recognizes its pods.
         annotations.extend(self.identity.annotations(self.clone.seal));
         let mut metadata = members(json!({
             "name": self.identity.pod.name,
             "namespace": self.identity.pod.namespace,
-            "labels": self.labels,
+            "labels": labels,
             "annotations": annotations,
         }));
         if !self.owners.is_empty() {
@@ -117,21 +136,50 @@ impl PodTemplate<'_> {
             "volumes": self.volumes,
         }));
         let mut add = |name: &str, value: Value| spec.insert(name.to_owned(), value);
-        if !policy.node_selector.is_empty() {
-            add("nodeSelector", json!(policy.node_selector));
+        let Placement { node_selector, tolerations, affinity } = chosen.placement;
+        let node_selector = placement::node_selector(&policy.node_selector, &node_selector);
+        if !node_selector.is_empty() {
+            add("nodeSelector", json!(node_selector));
         }
-        if policy.tolerations.as_array().is_some_and(|list| !list.is_empty()) {
-            add("tolerations", policy.tolerations.clone());
+        let tolerations = placement::tolerations(&policy.tolerations, &tolerations);
+        if !tolerations.is_empty() {
+            add("tolerations", tolerations.into());
+        }
+        let affinity = placement::affinity(&[json!(affinity), self.affinity]);
+        if !affinity.is_empty() {
+            add("affinity", affinity.into());
         }
         if !policy.pull_secrets.is_empty() {
             add("imagePullSecrets", policy.pull_secrets.iter().map(|name| json!({ "name": name })).collect());
         }
-        if let Some(class) = self.placed_by.annotation(PRIORITY_CLASS) {
+        if let Some(class) = self.ruled_by.annotation(PRIORITY_CLASS) {
             add("priorityClassName", class.into());
         }
         spec.extend(self.spec);
+        if !policy.affinity.is_empty() {
+            let own = spec.remove("affinity").map(members).unwrap_or_default();
+            spec.insert("affinity".to_owned(), both_affinities(&policy.affinity, own).into());
+        }
         json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec })
     }
+}
+
+/// The terms of the operator and those that the clone needs: each list has both. A clone has no terms about nodes, which
+/// are no list.
+fn both_affinities(operator: &Map<String, Value>, own: Map<String, Value>) -> Map<String, Value> {
+    let mut both = operator.clone();
+    for (kind, rules) in own {
+        let mut all = both.remove(&kind).map(members).unwrap_or_default();
+        for (rule, terms) in members(rules) {
+            let more = terms.as_array().cloned().unwrap_or_default();
+            match all.get_mut(&rule).and_then(Value::as_array_mut) {
+                Some(list) => list.extend(more),
+                None => drop(all.insert(rule, more.into())),
+            }
+        }
+        both.insert(kind, all.into());
+    }
+    both
 }
 
 /// The members of an object.
@@ -199,5 +247,32 @@ pub(super) fn preallocation(claim: &Claim) -> &'static str {
         "true"
     } else {
         "false"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_of_the_operator_are_added_to_those_of_a_clone() {
+        let operator = json!({
+            "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [1] } },
+            "podAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [2] },
+        });
+        let own = json!({ "podAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [3],
+            "requiredDuringSchedulingIgnoredDuringExecution": [4],
+        } });
+        let both = both_affinities(&members(operator.clone()), members(own.clone()));
+        assert_eq!(both["nodeAffinity"], operator["nodeAffinity"]);
+        assert_eq!(
+            both["podAffinity"],
+            json!({
+                "preferredDuringSchedulingIgnoredDuringExecution": [2, 3],
+                "requiredDuringSchedulingIgnoredDuringExecution": [4],
+            })
+        );
+        assert_eq!(both_affinities(&Map::new(), members(own.clone())), members(own));
     }
 }

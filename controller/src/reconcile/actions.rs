@@ -58,6 +58,8 @@ pub enum Action {
     MakeSecret(Role),
     /// Delete a pod, immediately or with its usual grace period.
     DeletePod(Role),
+    /// Delete a pod without waiting for its node, which does not answer.
+    AbandonPod(Role),
     /// Delete source pods of claims that are gone.
     DeleteOrphans,
     /// Create the VolumeCloneSource that the claim of the DataVolume names.
@@ -186,6 +188,10 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
         Step::Replace(role, _) => {
             actions.push(Action::Annotate(replaced(seen)));
             actions.push(Action::DeletePod(*role));
+        }
+        Step::Abandon(role) => {
+            actions.push(Action::Annotate(replaced(seen)));
+            actions.push(Action::AbandonPod(*role));
         }
         Step::FallBack => {
             actions.push(Action::Annotate(BTreeMap::from([(TRANSFER_FALLBACK, "true".to_owned())])));

@@ -5,6 +5,7 @@ use decant_shared::protocol::units::{Bytes, Overhead, parse_quantity, usable_byt
 use crate::objects::annotations::{CONTENT_TYPE, PERMISSIVE_CLONE};
 use crate::objects::claim::VolumeMode;
 use crate::objects::{Claim, ClaimTemplate, DataVolume};
+use crate::pods::image_size;
 use crate::policy::Policy;
 
 /// The content type of a disk image.
@@ -19,18 +20,21 @@ pub fn before(dv: &DataVolume, source: &Claim, spec: &ClaimTemplate) -> Result<(
         return Ok(());
     }
     let target_bytes = bytes(spec.requested().map(str::to_owned))?;
-    compare(bytes(source.requested())?, target_bytes)
+    let image_bytes = image_size::recorded_bytes(source).filter(|_| spec.mode() == VolumeMode::Block);
+    compare(image_bytes.map_or_else(|| bytes(source.requested()), Ok)?, target_bytes)
 }
 
 /// Checks both claims once they exist. It compares the space that files can use (docs/protocol.md section 4.8, "check
-/// by U and C").
+/// by U and C"), or for an image of a recorded size the image.
 pub fn claims(source: &Claim, target: &Claim, policy: &Policy) -> Result<(), String> {
     let wanted = content_type(target.metadata.annotation(CONTENT_TYPE).unwrap_or_default());
     content(wanted, source, target.spec.volume_mode)?;
     if target.metadata.annotation(PERMISSIVE_CLONE).is_some() {
         return Ok(());
     }
-    compare(usable(source, policy)?, usable(target, policy)?)
+    let source_bytes = usable(source, policy)?;
+    let image_bytes = image_size::recorded_bytes(source).unwrap_or(source_bytes);
+    compare(source_bytes.min(image_bytes), usable(target, policy)?)
 }
 
 /// The overhead of a claim's filesystem; zero for block volumes.
@@ -91,6 +95,10 @@ fn compare(source: u64, target: u64) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pods::claim::claim_spec;
+    use crate::pods::class_defaults::ClassDefaults;
+    use crate::pods::image_size::CompleteClone;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn claim(size: &str, mode: &str) -> Claim {
@@ -126,5 +134,62 @@ mod tests {
         assert!(claims(&source, &target, &policy).unwrap_err().contains("content type"));
         target.metadata.annotations.insert(CONTENT_TYPE.to_owned(), "archive".to_owned());
         assert!(claims(&source, &target, &policy).unwrap_err().contains("cannot be cloned"));
+    }
+
+    /// A PVC as a provisioner binds it that rounds sizes up to `grain_bytes`.
+    fn bound(spec: &ClaimTemplate, grain_bytes: u64) -> Claim {
+        let requested: u64 = spec.requested().unwrap().parse().unwrap();
+        let mut claim: Claim = serde_json::from_value(json!({ "spec": spec })).unwrap();
+        claim.status.capacity.storage = Some((requested.div_ceil(grain_bytes) * grain_bytes).to_string());
+        claim
+    }
+
+    /// A clone of `source` that names only class and mode.
+    fn cloned(source: &Claim, mode: VolumeMode, class: &str, grain_bytes: u64, policy: &Policy) -> Claim {
+        let storage =
+            json!({ "volumeMode": mode, "storageClassName": class, "accessModes": ["ReadWriteOnce"] });
+        let dv: DataVolume = serde_json::from_value(json!({ "spec": { "storage": storage } })).unwrap();
+        let spec = claim_spec(&dv, source, &ClassDefaults::default(), policy).unwrap();
+        assert_eq!(before(&dv, source, &spec), Ok(()));
+        let mut target = bound(&spec, grain_bytes);
+        assert_eq!(claims(source, &target, policy), Ok(()));
+        let digest = format!("decant1:{}:ab", source.status.capacity.storage.as_deref().unwrap());
+        let clone = CompleteClone {
+            source: Some(source),
+            target: &target,
+            capacity: target.status.capacity.storage.as_deref(),
+            overhead: overhead(&target, policy),
+            digest: Some(&digest),
+        };
+        for (name, value) in clone.record() {
+            target.metadata.annotations.extend(value.as_str().map(|text| (name, text.to_owned())));
+        }
+        target
+    }
+
+    proptest! {
+        #[test]
+        fn round_trips_between_devices_and_files_do_not_grow(
+            mib in 1_u64..5000,
+            grain_mib in prop::sample::select(vec![1_u64, 4, 1024]),
+            // The first class has the first one, the second class the second one.
+            overheads in prop::sample::select(vec![("0.06", "0.06"), ("0", "0.2"), ("0.055", "0"), ("0.5", "0.001")]),
+        ) {
+            let mut policy = Policy::default();
+            for (class, share) in [("a", overheads.0), ("b", overheads.1)] {
+                policy.class_overheads.insert(class.to_owned(), share.parse().unwrap());
+            }
+            let grain_bytes = grain_mib << 20;
+            let size = (mib << 20).div_ceil(grain_bytes) * grain_bytes;
+            let mut device = claim(&size.to_string(), "Block");
+            device.status.capacity.storage = Some(size.to_string());
+            for class in ["a", "b", "a", "b", "a"] {
+                let files = cloned(&device, VolumeMode::Filesystem, class, grain_bytes, &policy);
+                let copied = cloned(&files, VolumeMode::Filesystem, class, grain_bytes, &policy);
+                prop_assert_eq!(&copied.status.capacity, &files.status.capacity);
+                device = cloned(&copied, VolumeMode::Block, "c", grain_bytes, &policy);
+                prop_assert_eq!(device.status.capacity.storage.as_deref(), Some(&*size.to_string()));
+            }
+        }
     }
 }

@@ -98,7 +98,9 @@ pub fn of_trouble(last_error: &LastError) -> Event {
 
 /// Reasons of the target's Running condition that are also reported about the claim, as CDI does. Failures are always
 /// reported.
-const ABOUT_CLAIM: [Reason; 5] = [
+const ABOUT_CLAIM: [Reason; 7] = [
+    Reason::NodeNotResponding,
+    Reason::ErrClaimNotValid,
     Reason::CloneSourceInUse,
     Reason::UploadTargetInUse,
     Reason::ErrIncompatiblePvc,

@@ -4,6 +4,7 @@ pub mod act;
 pub mod actions;
 pub mod adoption;
 pub mod compatibility;
+pub mod data_sources;
 pub mod decide;
 pub mod events;
 pub mod last_error;

@@ -9,6 +9,7 @@ use crate::objects::annotations::{
 };
 use crate::objects::clone_request::Invalid;
 use crate::objects::{Claim, DataVolume, Key, Pod, StorageClass, Uid, Volume, VolumeCloneSource};
+use crate::pods::class_defaults::ClassDefaults;
 use crate::pods::role::Role;
 use crate::pods::termination::{TargetMessage, target_message};
 use crate::progress::bandwidth::LimitWish;
@@ -54,6 +55,8 @@ pub struct Observed {
     pub makes_pause: bool,
     /// The target's storage class, if it exists.
     pub class: Option<Arc<StorageClass>>,
+    /// The class of the claim to be created and its StorageProfile. Determined only if there is a source and no target.
+    pub class_defaults: ClassDefaults,
     /// Whether CDI's clients expect the target to stay unbound until it is complete, because CDI would fill it unbound.
     /// Determined only when the class waits for a consumer.
     pub is_filled_unbound: bool,
@@ -279,7 +282,7 @@ impl Observed {
         let (Some(dv), Some(claim)) = (&self.data_volume, &self.target) else { return false };
         let meta = &claim.metadata;
         let is_to_be_cloned = meta.annotation(CREATED_FOR) == Some(dv.metadata.uid.as_str())
-            && meta.annotation(CLONE_REQUEST).is_some();
+            && (meta.annotation(CLONE_REQUEST).is_some() || claim.populator().is_some());
         meta.annotation(POPULATED_FOR) == Some(&dv.metadata.name) && !is_to_be_cloned
     }
 

@@ -15,13 +15,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::api::cluster::{ApiError, Cluster, Part};
+use crate::cluster_settings::LivePolicy;
 use crate::objects::annotations::{
     CLONE_REQUEST, LEFT_SECS, LIMIT_BYTES, POPULATOR_PROGRESS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES,
     TRANSFER_PHASE,
 };
 use crate::objects::data_volume::{DataVolumeStatus, ReportedProgress};
 use crate::objects::{Claim, DECODE_LIMIT_BYTES, Key, Kind, Meta, Object, decode_within};
-use crate::policy::{Policy, Scope};
+use crate::policy::Scope;
 use crate::progress::bandwidth::LimitWish;
 use crate::progress::clone_progress::Progress;
 use crate::progress::poller::{FIRST_POLL, Pollers};
@@ -82,7 +83,7 @@ pub struct Reconciler {
     /// Bounds progress writes.
     pub budget: WriteBudget,
     /// The settings of the operator.
-    pub policy: Arc<Policy>,
+    pub policy: Arc<LivePolicy>,
     /// For the metrics.
     pub rounds: Rounds,
     /// Objects that cannot be read, which block some keys.
@@ -129,7 +130,7 @@ impl Reconciler {
                 if let Err(again) = panics::catch(|| self.tell_of_panic(key, &panic)) {
                     log::error!("{key}: cannot report the fault: {again}");
                 }
-                Some(self.last_errors().pause(key, self.policy.intervals.backoff))
+                Some(self.last_errors().pause(key, self.policy.now().intervals.backoff))
             }
         }
     }
@@ -142,7 +143,7 @@ impl Reconciler {
         let now = OffsetDateTime::now_utc();
         if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.observer.stores) {
             if odd.meta.namespace != key.namespace && self.deny(key, now)? {
-                return Ok(Some(self.policy.intervals.wait * UNREADABLE_LOOKS));
+                return Ok(Some(self.policy.now().intervals.wait * UNREADABLE_LOOKS));
             }
             return Ok(Some(self.wait_for(key, &odd, is_news)));
         }
@@ -162,7 +163,7 @@ impl Reconciler {
         } else {
             // Status and events report the current failure, with the rest of the observation unchanged.
             seen.last_error = told;
-            decide::decide(&seen, now, &self.policy)
+            decide::decide(&seen, now, &self.policy.now())
         };
         if let Some(failed) = failed {
             self.tell_of_failure(key, &seen, &report, &failed, now);
@@ -185,12 +186,12 @@ impl Reconciler {
     /// The decision about `seen`, once the scheduler agrees with it and, before a pod is created, the permission is
     /// checked again. If they disagree, `seen` is updated with their answer and the decision is repeated.
     fn settled(&self, key: &Key, seen: &mut Observed, now: OffsetDateTime) -> Result<Decision, LastError> {
-        let mut decision = decide::decide(seen, now, &self.policy);
+        let mut decision = decide::decide(seen, now, &self.policy.now());
         if decision.slot == SlotAction::TakeSlot {
             let slot = self.executor.take_slot(key, seen);
             if slot != seen.slot {
                 seen.slot = slot;
-                decision = decide::decide(seen, now, &self.policy);
+                decision = decide::decide(seen, now, &self.policy.now());
             }
         }
         // Not checked in every round, but always before a pod is created: the right may have been withdrawn since.
@@ -198,7 +199,7 @@ impl Reconciler {
             && let Some(denied) = self.observer.withdrawn(key, seen).map_err(looking)?
         {
             seen.permission = Some(denied);
-            decision = decide::decide(seen, now, &self.policy);
+            decision = decide::decide(seen, now, &self.policy.now());
         }
         if decision.slot == SlotAction::ReleaseSlot {
             for next in self.executor.release_slot(key) {
@@ -265,7 +266,7 @@ impl Reconciler {
     fn deny(&self, key: &Key, now: OffsetDateTime) -> Result<bool, LastError> {
         let look = Look { readings: &self.pollers.readings, last_errors: &|_| None };
         let seen = self.observer.observe(key, &look).map_err(looking)?;
-        let decision = decide::decide(&seen, now, &self.policy);
+        let decision = decide::decide(&seen, now, &self.policy.now());
         let is_denied = matches!(decision.step, Step::Denied(_));
         if is_denied {
             self.tell_about_claim(&seen, &decision, now);
@@ -281,7 +282,7 @@ impl Reconciler {
         if is_news && let Some((kind, about)) = self.about(key) {
             self.report(&events::waits_for_unreadable(odd, key), kind, &about, OffsetDateTime::now_utc());
         }
-        self.policy.intervals.wait * UNREADABLE_LOOKS
+        self.policy.now().intervals.wait * UNREADABLE_LOOKS
     }
 
     /// The object that users check for `key`: the DataVolume, or a claim that requests a clone without a DataVolume.
@@ -290,7 +291,7 @@ impl Reconciler {
         if let Some(dv) = stores.data_volumes.get(key) {
             return Some((Kind::DataVolume, dv.metadata.clone()));
         }
-        let is_clone = |claim: &Claim| match self.policy.scope {
+        let is_clone = |claim: &Claim| match self.policy.now().scope {
             Scope::All => claim.metadata.annotation(CLONE_REQUEST).is_some() || claim.populator().is_some(),
             Scope::CloneSources => is_for_clone_source(claim),
         };
@@ -393,7 +394,7 @@ impl Reconciler {
 
     /// Remembers a failure.
     fn failed(&self, key: &Key, last_error: LastError) -> Failed {
-        self.last_errors().failed(key, last_error, Instant::now(), self.policy.intervals.backoff)
+        self.last_errors().failed(key, last_error, Instant::now(), self.policy.now().intervals.backoff)
     }
 
     /// Writes events and status, if they changed. Returns when to retry a write that was deferred.

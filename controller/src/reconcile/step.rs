@@ -106,6 +106,9 @@ pub enum Step {
     Pause(Role),
     /// A pod is being deleted.
     PodLeaving(Role),
+    /// A pod should be gone, but its node does not answer: its name is freed without waiting for the node. Only for source
+    /// pods, which write nothing.
+    Abandon(Role),
     /// The target succeeded, which is final and has to be recorded.
     TargetDone,
     /// The target succeeded; the source has not ended yet.
@@ -180,6 +183,7 @@ impl Step {
                 | Step::Replace(..)
                 | Step::Pause(_)
                 | Step::PodLeaving(_)
+                | Step::Abandon(_)
         )
     }
 }

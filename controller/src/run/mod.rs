@@ -4,7 +4,7 @@ pub mod beside_cdi;
 mod volume_populators;
 
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use decant_shared::process::stop::Stop;
@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use crate::api::cluster::Cluster;
 use crate::certificates::pki::Pki;
+use crate::cluster_settings::LivePolicy;
 use crate::objects::Key;
 use crate::pages::health::HealthState;
 use crate::pods::made::MadePods;
@@ -20,6 +21,7 @@ use crate::progress::poller::Pollers;
 use crate::progress::scraper::Scraper;
 use crate::progress::write_budget::WriteBudget;
 use crate::reconcile::act::Executor;
+use crate::reconcile::data_sources::DataSourceReporter;
 use crate::reconcile::observe::Observer;
 use crate::reconcile::observe::drivers::Drivers;
 use crate::reconcile::permission::guarded::Guarded;
@@ -35,6 +37,10 @@ use crate::watch::watcher::{Wake, Watches};
 /// Interval between two checks of the authorities and registrations: they last for months, but objects may be deleted or
 /// replaced.
 const AUTHORITY_LOOK: Duration = Duration::from_secs(600);
+/// Interval between two reads of the settings of the cluster: two small lists.
+const SETTINGS_LOOK: Duration = Duration::from_secs(10);
+/// How often the settings of the cluster are read before clones start without them.
+const SETTINGS_ATTEMPTS: u32 = 3;
 /// Interval between two checks that all threads are alive.
 const THREADS_LOOK: Duration = Duration::from_secs(1);
 
@@ -88,15 +94,30 @@ pub fn run(
     let guarded =
         Guarded::new(Arc::clone(cluster), settings.namespace.clone(), settings.webhook_service.clone());
     let judge = Judge::new(Arc::clone(cluster), Arc::clone(&keys), guarded);
+    let data_sources = DataSourceReporter::new(Arc::clone(cluster), Arc::clone(&stores));
     let clones = WatchedObjects { stores, unreadable, queue, wake };
-    let reconciler = Arc::new(build_reconciler(cluster, policy, &pki, clones, Seal { keys, judge }));
+    let policy = Arc::new(LivePolicy::new(policy));
+    refresh_settings(&policy, &**cluster, stop);
+    let reconciler =
+        Arc::new(build_reconciler(cluster, Arc::clone(&policy), &pki, clones, Seal { keys, judge }));
     let mut threads = reconciler.pollers.start(settings.pollers, stop).map_err(failed)?;
     threads.extend(reconciler.start(settings.workers, stop).map_err(failed)?);
+    // Beside CDI they are CDI's.
+    if scope == Scope::All {
+        let stop = stop.clone();
+        let thread = Builder::new().name("data-sources".to_owned()).spawn(move || data_sources.run(&stop));
+        threads.push(thread.map_err(failed)?);
+    }
     if let Some(health) = health {
         health.open(Arc::clone(&reconciler));
     }
     volume_populators::register(&**cluster, scope);
-    let result = supervise(&threads, stop, || {
+    let read_settings = || {
+        if let Err(e) = policy.refresh(&**cluster) {
+            log::debug!("cannot read the settings of the cluster, the previous ones stay: {e}");
+        }
+    };
+    let result = supervise(&threads, stop, read_settings, || {
         volume_populators::register(&**cluster, scope);
         if let Err(e) = pki.refresh(&**cluster, &settings.namespace, OffsetDateTime::now_utc()) {
             log::warn!("{e}");
@@ -129,16 +150,17 @@ struct Seal {
 
 fn build_reconciler(
     cluster: &Arc<dyn Cluster>,
-    policy: Policy,
+    policy: Arc<LivePolicy>,
     pki: &Arc<Pki>,
     known: WatchedObjects,
     seal: Seal,
 ) -> Reconciler {
-    let policy = Arc::new(policy);
-    let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit)
+    let of_flags = policy.now();
+    let intervals = &of_flags.intervals;
+    let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), intervals.scrape_limit)
         .with_signer(seal.keys.limit_signer());
     let made = Arc::new(MadePods::default());
-    let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
+    let scheduler = Arc::new(CloneScheduler::new(of_flags.scheduling.clone()));
     Reconciler {
         cluster: Arc::clone(cluster),
         executor: Executor::new(
@@ -161,10 +183,10 @@ fn build_reconciler(
             policy: Arc::clone(&policy),
         },
         pollers: Arc::new(
-            Pollers::new(scraper, policy.intervals.clone(), known.wake).with_budget(&policy.scheduling),
+            Pollers::new(scraper, intervals.clone(), known.wake).with_budget(&of_flags.scheduling),
         ),
         queue: known.queue,
-        budget: WriteBudget::new(&policy.intervals),
+        budget: WriteBudget::new(intervals),
         policy,
         rounds: Rounds::default(),
         unreadable: known.unreadable,
@@ -172,10 +194,30 @@ fn build_reconciler(
     }
 }
 
-/// Waits for a stop, and refreshes authorities and registrations. If a thread ends early, the controller ends: without some of its
+/// Reads the settings of the cluster before the first clone is decided about. If the API server does not answer, they are
+/// read later.
+fn refresh_settings(policy: &LivePolicy, cluster: &dyn Cluster, stop: &Stop) {
+    for _ in 0..SETTINGS_ATTEMPTS {
+        match policy.refresh(cluster) {
+            Ok(()) => return,
+            Err(e) => log::warn!("cannot read the settings of the cluster: {e}"),
+        }
+        if !stop.sleep(THREADS_LOOK) {
+            return;
+        }
+    }
+}
+
+/// Waits for a stop, reads the settings of the cluster, and refreshes authorities and registrations. If a thread ends early, the controller ends: without some of its
 /// workers it would become slower without a visible cause.
-fn supervise(threads: &[JoinHandle<()>], stop: &Stop, look_after: impl Fn()) -> Result<(), String> {
+fn supervise(
+    threads: &[JoinHandle<()>],
+    stop: &Stop,
+    read_settings: impl Fn(),
+    look_after: impl Fn(),
+) -> Result<(), String> {
     let mut looked = Instant::now();
+    let mut settings_read = Instant::now();
     while stop.sleep(THREADS_LOOK) {
         if let Some(dead) = threads.iter().find(|thread| thread.is_finished()) {
             let name = dead.thread().name().unwrap_or_default().to_owned();
@@ -184,6 +226,10 @@ fn supervise(threads: &[JoinHandle<()>], stop: &Stop, look_after: impl Fn()) -> 
             }
             stop.cancel();
             return Err(format!("the thread {name} died: see its last log line above"));
+        }
+        if settings_read.elapsed() >= SETTINGS_LOOK {
+            settings_read = Instant::now();
+            read_settings();
         }
         if looked.elapsed() >= AUTHORITY_LOOK {
             looked = Instant::now();

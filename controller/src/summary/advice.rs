@@ -24,7 +24,7 @@ const fn blocks(reason: &'static str, means: &'static str, helps: &'static str) 
 }
 
 /// All reasons with advice.
-pub const ADVICE: [Advice; 47] = [
+pub const ADVICE: [Advice; 48] = [
     helps(
         "CloneWithoutSource",
         "the source PVC or DataSource does not exist",
@@ -85,8 +85,8 @@ pub const ADVICE: [Advice; 47] = [
     ),
     blocks(
         "ErrClaimNotValid",
-        "the DataVolume cannot be carried out as it is written",
-        "correct the DataVolume as the message says: delete it and create it again",
+        "the DataVolume, or a setting of the PVC or CloneSource, cannot be carried out as it is written",
+        "correct the DataVolume, PVC or CloneSource as the message says: delete it and create it again",
     ),
     blocks(
         "ErrResourceExists",
@@ -197,6 +197,12 @@ pub const ADVICE: [Advice; 47] = [
         "Unschedulable",
         "no node has fitted a pod for 10 s",
         "free resources on a node; a clone whose source pod does not fit lets older clones go first after 15 s",
+    ),
+    helps(
+        "NodeNotResponding",
+        "a pod of the clone should be gone, but its node does not answer",
+        "repair the node; if it does not return, delete its Node object, or taint it with node.kubernetes.io/out-of-service \
+         once it is powered off",
     ),
     helps(
         "ImagePullFailed",

@@ -134,7 +134,7 @@ impl<T: StoreObject> Watcher<T> {
                 Err(e) => {
                     version.clear();
                     if !e.is_expired() {
-                        log::warn!("{}: {e}", self.kind.plural());
+                        log::warn!("{}", failure(self.kind, &e));
                         self.context.stop.sleep(backoff.next());
                     }
                 }
@@ -271,6 +271,24 @@ impl<T: StoreObject> Watcher<T> {
     }
 }
 
+/// Why a watch failed, and what to do if the API server does not know the kind: Helm does not update
+/// CustomResourceDefinitions, so a new version of the controller may find those of the previous one.
+fn failure(kind: Kind, e: &ApiError) -> String {
+    match kind {
+        Kind::DataVolume | Kind::DataSource | Kind::VolumeCloneSource | Kind::CloneSource
+            if e.is_not_found() =>
+        {
+            format!(
+                "cannot watch {}.{}: the API server does not know them: install the CustomResourceDefinitions of this \
+                 version (`kubectl apply -f controller/deploy/base/crds.yaml`; `helm upgrade` does not)",
+                kind.plural(),
+                kind.group()
+            )
+        }
+        _ => format!("cannot watch {}: {e}", kind.plural()),
+    }
+}
+
 fn next(watch: &mut dyn Watch) -> Result<Option<WatchEvent>, ApiError> {
     watch.next(STOP_TICK)
 }
@@ -279,4 +297,19 @@ fn next(watch: &mut dyn Watch) -> Result<Option<WatchEvent>, ApiError> {
 struct StoredVersion {
     key: Option<Key>,
     version: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_definition_is_named_with_what_to_do() {
+        let missing = ApiError { code: 404, reason: "NotFound".into(), message: "not found".into() };
+        let text = failure(Kind::CloneSource, &missing);
+        assert!(text.contains("clonesources.decant.dev") && text.contains("crds.yaml"), "{text}");
+        assert!(!failure(Kind::Pod, &missing).contains("crds.yaml"));
+        let forbidden = ApiError { code: 403, reason: "Forbidden".into(), message: "no right".into() };
+        assert!(failure(Kind::CloneSource, &forbidden).contains("no right"));
+    }
 }

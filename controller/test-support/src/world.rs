@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
 use decant_controller::certificates::pki::Pki;
 use decant_controller::certificates::signer::Signer;
+use decant_controller::cluster_settings::LivePolicy;
 use decant_controller::leader::lease;
 use decant_controller::leader::lease::Seen;
 use decant_controller::leader::record::Lease;
@@ -308,12 +309,13 @@ fn reconcile(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
         let _ = CloneSummary::of_claim(&claim);
     }
     let cluster = Arc::new(world);
-    let policy = Arc::new(Policy::default());
+    let flags = Policy::default();
+    let policy = Arc::new(LivePolicy::new(flags.clone()));
     let wake: Wake = Arc::new(|_| {});
     let as_cluster: Arc<dyn Cluster> = cluster.clone();
-    let scraper = Scraper::new(Arc::clone(&as_cluster), Arc::clone(&PKI), policy.intervals.scrape_limit);
+    let scraper = Scraper::new(Arc::clone(&as_cluster), Arc::clone(&PKI), flags.intervals.scrape_limit);
     let made = Arc::new(MadePods::default());
-    let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
+    let scheduler = Arc::new(CloneScheduler::new(flags.scheduling.clone()));
     let reconciler = Reconciler {
         cluster: Arc::clone(&as_cluster),
         observer: Observer {
@@ -339,9 +341,9 @@ fn reconcile(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
             made,
             scheduler,
         ),
-        pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
+        pollers: Arc::new(Pollers::new(scraper, flags.intervals.clone(), wake)),
         queue: Arc::new(Queue::default()),
-        budget: WriteBudget::new(&policy.intervals),
+        budget: WriteBudget::new(&flags.intervals),
         policy,
         rounds: Rounds::default(),
         unreadable,

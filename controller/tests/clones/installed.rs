@@ -3,6 +3,7 @@
 mod doctor;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,20 +24,13 @@ struct Installed;
 impl Installed {
     /// `kubectl apply -k controller/deploy`.
     fn new() -> Self {
-        kubectl(&["apply", "-k", concat!(env!("CARGO_MANIFEST_DIR"), "/deploy")], None);
+        apply_directory("");
         Self::rolled_out(&["decant-controller"])
     }
 
-    /// The same with the webhook: a directory that a newer kubectl than this cluster's has to render.
+    /// The same with the webhook.
     fn with_webhook() -> Self {
-        let kubectl_of_today = std::env::var("DECANT_NEWEST_KUBECTL").expect("scripts/on_cluster.sh sets it");
-        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/webhook");
-        let rendered = Command::new(kubectl_of_today).args(["kustomize", directory]).output().unwrap();
-        assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("webhook.yaml");
-        std::fs::write(&path, &rendered.stdout).unwrap();
-        kubectl(&["apply", "-f", path.to_str().unwrap()], None);
+        apply_directory("webhook");
         Self::rolled_out(&["decant-controller", "decant-webhook"])
     }
 
@@ -65,6 +59,17 @@ impl Installed {
         let path = format!("/api/v1/namespaces/decant-system/pods/http:{pod}:8080/proxy/{page}");
         kubectl(&["get", "--raw", &path], None)
     }
+}
+
+/// `kubectl apply -k` of a directory in `controller/deploy`, with the newest released kubectl: some directories are too new for
+/// that of an old cluster. Neither kubectl nor the API server may warn.
+fn apply_directory(directory: &str) {
+    let newest = std::env::var("DECANT_NEWEST_KUBECTL").expect("scripts/on_cluster.sh sets it");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(directory);
+    let output = Command::new(newest).args(["apply", "-k"]).arg(path).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.is_empty(), "kubectl apply -k {directory:?} warns: {stderr}");
 }
 
 impl Drop for Installed {

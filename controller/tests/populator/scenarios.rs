@@ -1,10 +1,9 @@
 //! The populations of the tests, and what holds when they have ended.
 
 use decant_controller::objects::{Key, Kind};
+use decant_controller_test_support::kubernetes::{Content, Kubernetes, NODE, State, key};
+use decant_controller_test_support::running_cluster::{RunningCluster, last};
 use serde_json::{Value, json};
-
-use crate::controller::{World, last};
-use crate::kubernetes::{Content, Kubernetes, NODE, PROVISIONER, State, key, uid};
 
 pub(crate) const RECLAIM_POLICY: &str = "decant.dev/reclaim-policy";
 /// What is on the source.
@@ -67,29 +66,11 @@ impl Scenario {
     /// A cluster with the source and without the target.
     pub(crate) fn cluster(self) -> Kubernetes {
         let kubernetes = Kubernetes::default();
-        let mode = if self.waits { "WaitForFirstConsumer" } else { "Immediate" };
-        kubernetes.add(
-            Kind::StorageClass,
-            json!({ "metadata": { "name": "disks" }, "provisioner": PROVISIONER, "volumeBindingMode": mode,
-                    "reclaimPolicy": self.policy }),
-        );
-        kubernetes.add(Kind::CsiDriver, json!({ "metadata": { "name": PROVISIONER } }));
-        let mut spec = size();
-        spec["volumeName"] = "golden".into();
-        let source = kubernetes.add(
-            Kind::PersistentVolumeClaim,
-            json!({ "metadata": { "namespace": self.source_namespace(), "name": "golden",
-                                  "annotations": { "decant.dev/allow-clone-to": "t" } }, "spec": spec }),
-        );
-        kubernetes.add(
-            Kind::PersistentVolume,
-            json!({ "metadata": { "name": "golden" },
-                    "spec": { "capacity": { "storage": "1Gi" }, "persistentVolumeReclaimPolicy": "Delete",
-                              "claimRef": { "namespace": self.source_namespace(), "name": "golden", "uid": uid(&source) } },
-                    "status": { "phase": "Bound" } }),
-        );
-        kubernetes.lock().content.insert("golden".to_owned(), Content::Whole(DATA.to_owned()));
-        kubernetes.tick();
+        kubernetes.add_class("disks", self.waits, self.policy);
+        kubernetes.add_driver();
+        let metadata = json!({ "namespace": self.source_namespace(), "name": "golden",
+                               "annotations": { "decant.dev/allow-clone-to": "t" } });
+        kubernetes.add_filled(&metadata, size(), DATA);
         kubernetes
     }
 
@@ -122,14 +103,14 @@ impl Scenario {
     }
 
     /// A cluster in which the population was asked for, with a controller.
-    pub(crate) fn world(self) -> World {
+    pub(crate) fn world(self) -> RunningCluster {
         let kubernetes = self.cluster();
         self.ask(&kubernetes);
-        World::new(kubernetes)
+        RunningCluster::new(kubernetes)
     }
 
     /// Runs everything to its end. The consumer of a DataVolume's PVC is scheduled when the PVC exists.
-    pub(crate) fn run(self, world: &mut World) {
+    pub(crate) fn run(self, world: &mut RunningCluster) {
         if self.waits && self.asker == Asker::DataVolume {
             world
                 .settle_until(|kubernetes| kubernetes.find(Kind::PersistentVolumeClaim, &target()).is_some());
@@ -197,7 +178,7 @@ fn leftovers(kubernetes: &Kubernetes) -> Vec<String> {
 }
 
 /// The target is bound to the only volume, which has all content; nothing else is left.
-pub(crate) fn assert_complete(scenario: Scenario, world: &World, what: &str) {
+pub(crate) fn assert_complete(scenario: Scenario, world: &RunningCluster, what: &str) {
     let kubernetes = &world.kubernetes;
     let what = format!("{what} in {scenario:?}: {:#?}", last(kubernetes));
     let violations = kubernetes.lock().violations.clone();
@@ -231,7 +212,7 @@ pub(crate) fn assert_complete(scenario: Scenario, world: &World, what: &str) {
 }
 
 /// Nothing of the population is left, except a volume that its own policy keeps.
-pub(crate) fn assert_gone(scenario: Scenario, world: &World, what: &str) {
+pub(crate) fn assert_gone(scenario: Scenario, world: &RunningCluster, what: &str) {
     let kubernetes = &world.kubernetes;
     let what = format!("{what} in {scenario:?}: {:#?}", last(kubernetes));
     let violations = kubernetes.lock().violations.clone();

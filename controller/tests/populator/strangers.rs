@@ -2,10 +2,10 @@
 //! target they can also write its data source. They can write no volumes.
 
 use decant_controller::objects::{Key, Kind};
+use decant_controller_test_support::kubernetes::{Content, NODE, State, key, uid};
+use decant_controller_test_support::running_cluster::{RunningCluster, last};
 use serde_json::{Value, json};
 
-use crate::controller::{World, last};
-use crate::kubernetes::{Content, NODE, State, key, uid};
 use crate::scenarios::{
     ACROSS, DATA, Scenario, assert_complete, assert_gone, is_prime, prime, size, target, volumes,
 };
@@ -14,7 +14,7 @@ use crate::scenarios::{
 fn with_deed_at_each_call(
     scenario: Scenario,
     deed: impl Fn(&mut State) + Copy + Send + 'static,
-    mut check: impl FnMut(&mut World, &str),
+    mut check: impl FnMut(&mut RunningCluster, &str),
 ) {
     let mut undisturbed = scenario.world();
     scenario.run(&mut undisturbed);
@@ -299,7 +299,7 @@ fn without_permission_nothing_is_created_and_a_denial_tells_nothing_about_the_so
             "name": "vault", "namespace": "x" } } }),
         );
         ACROSS.ask(&kubernetes);
-        let mut world = World::new(kubernetes);
+        let mut world = RunningCluster::new(kubernetes);
         world.settle();
         assert!(prime(&world.kubernetes).is_none());
         assert!(world.kubernetes.all(Kind::Pod).is_empty());
@@ -368,7 +368,7 @@ fn a_claim_of_a_stranger_that_says_it_is_a_prime_stays_as_it_is() {
     ACROSS.ask(&kubernetes);
     let of = |name: &str, annotations: Value| json!({ "metadata": { "namespace": "t", "name": name, "annotations": annotations }, "spec": size() });
     kubernetes.add(Kind::PersistentVolumeClaim, of("mine", json!({ "decant.dev/populates": "t/copy" })));
-    let mut world = World::new(kubernetes);
+    let mut world = RunningCluster::new(kubernetes);
     world.settle();
     let mine = world.kubernetes.find(Kind::PersistentVolumeClaim, &Key::new("t", "mine")).unwrap();
     assert!(mine["metadata"]["deletionTimestamp"].is_null());
@@ -383,7 +383,7 @@ fn a_quota_in_the_namespace_of_the_source_is_reported_on_the_target() {
     let kubernetes = ACROSS.cluster();
     kubernetes.lock().full.push("s".to_owned());
     ACROSS.ask(&kubernetes);
-    let mut world = World::new(kubernetes);
+    let mut world = RunningCluster::new(kubernetes);
     world.settle();
     // A refusal that lasts less than a second is not reported; the model's rounds take no time.
     std::thread::sleep(std::time::Duration::from_millis(1100));

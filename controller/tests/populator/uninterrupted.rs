@@ -4,9 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use decant_controller::objects::Kind;
+use decant_controller_test_support::kubernetes::{Fault, key};
+use decant_controller_test_support::running_cluster::last;
 
-use crate::controller::last;
-use crate::kubernetes::{Fault, key};
 use crate::scenarios::{Scenario, all, assert_complete, assert_gone, target};
 
 /// Which calls a test disturbs.

@@ -8,6 +8,7 @@ mod controller;
 mod definitions;
 mod populators;
 mod rights;
+mod settings;
 mod storage;
 mod webhook;
 
@@ -121,6 +122,7 @@ pub(super) fn run(session: &Session, args: &DoctorArgs) -> Result<Ending, Failur
     if !is_beside_cdi {
         printer.add(webhook::check(&installation));
     }
+    printer.add(settings::check(&installation));
     printer.add(storage::check(&installation));
     printer.add(populators::check(&installation));
     printer.add(block_devices::check(&installation));

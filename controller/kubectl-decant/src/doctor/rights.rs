@@ -234,7 +234,10 @@ mod tests {
         );
         assert!(!has("get", "secrets", false));
         let beside = of_controller(true);
-        assert!(beside.iter().all(|right| right.group != "cdi.kubevirt.io"), "{beside:?}");
+        let of_cdi = beside.iter().filter(|right| right.group == "cdi.kubevirt.io");
+        let reads_settings =
+            |right: &Right| right.verb == "list" && ["cdiconfigs", "cdis"].contains(&&*right.resource);
+        assert!(of_cdi.into_iter().all(reads_settings), "{beside:?}");
         assert!(
             beside.iter().any(|right| right.verb == "update" && right.resource == "leases"),
             "{beside:?}"

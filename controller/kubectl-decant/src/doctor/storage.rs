@@ -27,12 +27,17 @@ fn judge(classes: &[StorageClass]) -> Check {
         );
     }
     let all = names(classes.iter().collect());
+    let virt: Vec<&StorageClass> = classes.iter().filter(|class| class.is_virt_default()).collect();
+    let for_machines =
+        if virt.is_empty() { String::new() } else { format!("; for virtual machines {}", names(virt)) };
     match defaults.len() {
         0 => Check::note(
             ABOUT,
-            format!("{all}; there is no default: clones have to name a class (--storage-class)"),
+            format!(
+                "{all}; there is no default: clones have to name a class (--storage-class){for_machines}"
+            ),
         ),
-        1 => Check::ok(ABOUT, format!("{all}; the default is {}", names(defaults))),
+        1 => Check::ok(ABOUT, format!("{all}; the default is {}{for_machines}", names(defaults))),
         _ => Check::note(ABOUT, format!("{all}; there are several defaults: {}", names(defaults))),
     }
 }
@@ -53,6 +58,10 @@ mod tests {
         assert_eq!(judge(&[]).state, State::Fail);
         assert_eq!(judge(&[class("false")]).state, State::Note);
         assert_eq!(judge(&[class("true")]).state, State::Ok);
+        let mut both = class("true");
+        let mark = "storageclass.kubevirt.io/is-default-virt-class".to_owned();
+        both.metadata.annotations.insert(mark, "true".to_owned());
+        assert_eq!(judge(&[both]).found, "fast; the default is fast; for virtual machines fast");
         assert_eq!(judge(&[class("true"), class("true")]).state, State::Note);
     }
 }

@@ -9,6 +9,7 @@ use crate::objects::annotations::{BANDWIDTH_LIMIT, READBACK, STREAMS, TRANSFER, 
 use crate::objects::data_source::DataSourceTarget;
 use crate::objects::data_volume::{ClaimSource, Source, SourceRef};
 use crate::objects::names::NAME_MAX_BYTES;
+use crate::objects::pod_settings::PodSettings;
 use crate::objects::{Checked, ClaimTemplate, DataSource, DataVolume, Key};
 
 const MIB_BYTES: u64 = 1 << 20;
@@ -145,6 +146,7 @@ pub fn validate(dv: &DataVolume) -> Result<(), Invalid> {
         let text = format!("{TRANSFER}: {how:?} is none of \"auto\", \"direct\" and \"network\"");
         return invalid("metadata.annotations", text);
     }
+    PodSettings::of(&dv.metadata)?;
     let wanted = wanted(dv)?;
     match (&dv.spec.pvc, &dv.spec.storage) {
         (None, None) => invalid("spec", "Missing Data volume PVC"),

@@ -59,7 +59,7 @@ impl Executor {
         if pod.is_direct() || pod.is_over(role.container()) || pod.metadata.is_deleting() {
             return Ok(());
         }
-        let first_life = self.policy.pods.certificate_life;
+        let first_life = self.policy.now().pods.certificate_life;
         let due = generation_due(age(pod, now), first_life);
         if self.has_keys(pod, due) {
             return Ok(());
@@ -77,7 +77,7 @@ impl Executor {
         }
         let pems = self.pems(role, &identity, due.life(first_life), now).map_err(impossible)?;
         let name = names::secret_generation(&identity.keys, due.0);
-        let secret = secret::secret(role, &pod.metadata, &name, pems, &self.policy.pods);
+        let secret = secret::secret(role, &pod.metadata, &name, pems, &self.policy.now().pods);
         // An existing Secret was created by this controller before a restart, because its name is random.
         created(self.cluster.create(Kind::Secret, &secret))?;
         self.note(pod, due, now);
@@ -93,7 +93,7 @@ impl Executor {
 
     fn note(&self, pod: &Pod, generation: Generation, now: OffsetDateTime) {
         let mut keyed = self.keyed.lock().unwrap_or_else(PoisonError::into_inner);
-        keyed.note(&pod.metadata.uid, generation, self.policy.pods.certificate_life, now);
+        keyed.note(&pod.metadata.uid, generation, self.policy.now().pods.certificate_life, now);
     }
 
     /// Certificates that live for `life` and are valid only for this pod's role and clone.

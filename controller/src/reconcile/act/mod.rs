@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 use crate::api::cluster::{ApiError, Cluster, Part};
 use crate::certificates::pki::Pki;
+use crate::cluster_settings::LivePolicy;
 use crate::objects;
 use crate::objects::annotations::{
     CLONE_REQUEST, CLONE_SOURCE_FINALIZER, CLONE_TYPE, EXTENDED_TOKEN, POPULATED_FOR, PRE_POPULATED,
@@ -21,14 +22,15 @@ use crate::objects::annotations::{
 use crate::objects::{Claim, Key, Kind, Meta, Object, OwnerReference, Pod, names};
 use crate::pods::clone_pods::ClonePods;
 use crate::pods::identity::PodIdentity;
+use crate::pods::image_size::CompleteClone;
 use crate::pods::made::MadePods;
 use crate::pods::role::Role;
 use crate::pods::{claim, direct, made, source, target};
-use crate::policy::Policy;
 use crate::reconcile::act::keys::Keyed;
 use crate::reconcile::actions::Action;
 use crate::reconcile::last_error::{FailedAction, LastError};
 use crate::reconcile::observed::{Flow, Observed};
+use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
 use crate::reconcile::scheduling::{CloneScheduler, SlotRequest};
@@ -41,7 +43,7 @@ use crate::token::key::TokenKey;
 pub struct Executor {
     cluster: Arc<dyn Cluster>,
     pki: Arc<Pki>,
-    policy: Arc<Policy>,
+    policy: Arc<LivePolicy>,
     /// The key that seals the identities of pods and the outcomes of clones.
     seal: Arc<TokenKey>,
     /// The pods that this process created.
@@ -56,7 +58,7 @@ impl Executor {
     pub fn new(
         cluster: Arc<dyn Cluster>,
         pki: Arc<Pki>,
-        policy: Arc<Policy>,
+        policy: Arc<LivePolicy>,
         seal: Arc<TokenKey>,
         made: Arc<MadePods>,
         scheduler: Arc<CloneScheduler>,
@@ -151,7 +153,12 @@ impl Executor {
             }
             Action::Record(outcome) => {
                 let Some(claim) = &seen.target else { return Ok(()) };
-                let annotations = outcome.annotations(&claim.metadata, &self.seal);
+                let mut annotations = outcome.annotations(&claim.metadata, &self.seal);
+                // The target of a prime gets the record, not the prime.
+                if seen.populates.is_none() {
+                    let capacity = claim.status.capacity.storage.as_deref();
+                    annotations.extend(self.image_record(seen.source.as_deref(), claim, capacity, outcome));
+                }
                 self.patch_claim(seen, members(json!({ "annotations": annotations })))
             }
             Action::KeepToken => self.keep_token(seen),
@@ -185,6 +192,9 @@ impl Executor {
                 };
                 pod.as_ref().map_or(Ok(()), |pod| self.delete(&pod.metadata))
             }
+            Action::AbandonPod(role) => pod_of(*role, seen).map_or(Ok(()), |pod| {
+                self.cluster.delete(Kind::Pod, &pod.metadata.key(), &pod.metadata.uid, Some(0))
+            }),
             Action::DeleteOrphans => {
                 let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
                 // A pod that cannot be deleted does not prevent the deletion of the others.
@@ -214,20 +224,35 @@ impl Executor {
         let (Some(dv), Some(source), Some(key)) = (&seen.data_volume, &seen.source, seen.source_key()) else {
             return Ok(());
         };
-        let spec = claim::claim_spec(dv, source, &self.policy).map_err(impossible)?;
+        let policy = self.policy.now();
+        let spec = claim::claim_spec(dv, source, &seen.class_defaults, &policy).map_err(impossible)?;
         let claim = match seen.flow {
-            Flow::Direct => claim::new_claim(dv, key, &spec, &self.policy),
-            Flow::Populator => claim::populated_claim(dv, key, &spec, &self.policy),
+            Flow::Direct => claim::new_claim(dv, key, &spec, &policy),
+            Flow::Populator => claim::populated_claim(dv, key, &spec, &policy),
         };
         created(self.cluster.create(Kind::PersistentVolumeClaim, &claim)).map(drop)
+    }
+
+    /// The annotations that record the size of the image that `outcome` left on the volume of `target`.
+    fn image_record(
+        &self,
+        source: Option<&Claim>,
+        target: &Claim,
+        capacity: Option<&str>,
+        outcome: &CloneOutcome,
+    ) -> Map<String, Value> {
+        let overhead = compatibility::overhead(target, &self.policy.now());
+        let digest = outcome.digest.as_deref();
+        CompleteClone { source, target, capacity, overhead, digest }.record()
     }
 
     fn make_kept_claim(&self, seen: &Observed) -> Result<(), ApiError> {
         let (Some(dv), Volumes::Reserved(volumes)) = (&seen.data_volume, &seen.volumes) else {
             return Ok(());
         };
-        let spec = reserved_volumes::claim_spec(dv, volumes, &self.policy).map_err(impossible)?;
-        let claim = claim::kept_claim(dv, &spec, &self.policy);
+        let policy = self.policy.now();
+        let spec = reserved_volumes::claim_spec(dv, volumes, &policy).map_err(impossible)?;
+        let claim = claim::kept_claim(dv, &spec, &policy);
         created(self.cluster.create(Kind::PersistentVolumeClaim, &claim)).map(drop)
     }
 
@@ -303,24 +328,25 @@ impl Executor {
         else {
             return Ok(None);
         };
+        let policy = self.policy.now();
         let authority = self.pki.authority();
         let nonce = keys::nonce().map_err(impossible)?;
         let clone = ClonePods {
             target,
             source,
             owner_uid: &owner_uid,
-            policy: &self.policy.pods,
+            policy: &policy.pods,
             authority: &authority,
             seal: &self.seal,
             nonce: &nonce,
         };
         let object = match role {
-            Role::Target if transfer::mode(seen, &self.policy) == TransferMode::Direct => {
-                direct::direct_pod(&clone, compatibility::overhead(target, &self.policy))
+            Role::Target if transfer::mode(seen, &policy) == TransferMode::Direct => {
+                direct::direct_pod(&clone, compatibility::overhead(target, &policy))
             }
             Role::Target => {
-                let deadline = now + self.policy.pods.target_deadline;
-                target::target_pod(&clone, compatibility::overhead(target, &self.policy), deadline)
+                let deadline = now + policy.pods.target_deadline;
+                target::target_pod(&clone, compatibility::overhead(target, &policy), deadline)
             }
             Role::Source => {
                 let Some(pod) = &seen.target_pod else { return Ok(None) };
@@ -413,7 +439,10 @@ fn impossible(why: impl std::fmt::Display) -> ApiError {
 /// Whether later actions can be carried out although this one failed: a refusal in one namespace must not stop the work
 /// in the other.
 fn stands_alone(action: &Action) -> bool {
-    matches!(action, Action::DeletePod(_) | Action::DeleteOrphans | Action::MakeSecret(_))
+    matches!(
+        action,
+        Action::DeletePod(_) | Action::AbandonPod(_) | Action::DeleteOrphans | Action::MakeSecret(_)
+    )
 }
 
 /// The [`FailedAction`] of `action`. Each action has one, so that each failure is reported.
@@ -451,7 +480,9 @@ fn failed_action(action: &Action, seen: &Observed) -> FailedAction {
         }
         Action::MakePod(role) => FailedAction::MakePod { role: *role, pod: pod_key(*role, seen) },
         Action::MakeSecret(role) => FailedAction::MakeSecret { role: *role, pod: pod_key(*role, seen) },
-        Action::DeletePod(role) => FailedAction::DeletePods(vec![pod_key(*role, seen)]),
+        Action::DeletePod(role) | Action::AbandonPod(role) => {
+            FailedAction::DeletePods(vec![pod_key(*role, seen)])
+        }
         Action::DeleteOrphans => {
             let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
             FailedAction::DeletePods(orphans.map(|pod| pod.metadata.key()).collect())

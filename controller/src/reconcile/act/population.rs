@@ -37,7 +37,7 @@ impl Executor {
         if source.namespace == meta.namespace {
             metadata.insert("ownerReferences".to_owned(), json!([claim::owner(dv)]));
         }
-        let preallocation = dv.spec.preallocation.unwrap_or(self.policy.preallocation);
+        let preallocation = dv.spec.preallocation.unwrap_or(self.policy.now().preallocation);
         let mut spec = members(json!({
             "source": { "kind": Kind::PersistentVolumeClaim.name(), "name": source.name },
             "preallocation": preallocation,
@@ -123,6 +123,8 @@ impl Executor {
         };
         let mut annotations = outcome.annotations(&target.metadata, &self.seal);
         annotations.extend(volume.annotation(&target.metadata, &self.seal));
+        let capacity = prime.status.capacity.storage.as_deref();
+        annotations.extend(self.image_record(seen.source.as_deref(), target, capacity, outcome));
         self.patch_claim(seen, members(json!({ "annotations": annotations })))
     }
 

@@ -1,6 +1,7 @@
 //! Observes everything that belongs to one key. It reads the stores, and asks the API server only for objects that are
 //! not watched. Observing changes nothing in the cluster or in the scheduler.
 
+mod class_defaults;
 pub mod drivers;
 mod population;
 pub(crate) mod uses;
@@ -14,12 +15,14 @@ use time::OffsetDateTime;
 use crate::api::cluster::{ApiError, Cluster, ListParams};
 use crate::api::listing;
 use crate::certificates::pki::Pki;
+use crate::cluster_settings::LivePolicy;
 use crate::objects;
 use crate::objects::annotations::{
     ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, EXTENDED_TOKEN, POPULATED_FOR, TOKEN, USE_POPULATOR,
 };
 use crate::objects::clone_request::{Invalid, Wanted};
 use crate::objects::names::NameStyle;
+use crate::objects::pod_settings::PodSettings;
 use crate::objects::{
     Claim, DataVolume, DataVolumePhase, Key, Kind, Pod, PopulatorKind, StorageClass, clone_request,
 };
@@ -68,7 +71,7 @@ pub struct Observer {
     /// The CSI drivers of the cluster.
     pub drivers: Drivers,
     /// The settings of the operator.
-    pub policy: Arc<Policy>,
+    pub policy: Arc<LivePolicy>,
 }
 
 /// What a round knows besides the objects of the cluster.
@@ -91,7 +94,7 @@ impl Observer {
             ..Observed::default()
         };
         // CDI's controllers serve it.
-        if self.policy.scope == Scope::CloneSources {
+        if self.policy.now().scope == Scope::CloneSources {
             seen.target = seen.target.filter(|claim| is_for_clone_source(claim));
         }
         let mut settings = Vec::new();
@@ -122,7 +125,7 @@ impl Observer {
         {
             seen.slot = self.scheduler.peek(key, &request, Instant::now());
         }
-        if wants_pods(&seen, &self.policy) {
+        if wants_pods(&seen, &self.policy.now()) {
             self.users_before_pods(key, &mut seen)?;
         }
         seen.population = self.population(&seen, settings, look)?;
@@ -134,6 +137,7 @@ impl Observer {
             seen.progress.clone_from(&clone.progress);
         }
         if seen.target.is_none() {
+            seen.class_defaults = self.class_defaults(&seen)?;
             seen.flow = self.flow(&seen)?;
         } else if seen.population.is_none() {
             seen.is_filled_unbound = self.is_filled_unbound(&seen)?;
@@ -186,6 +190,22 @@ impl Observer {
 
     /// Where the data of the DataVolume comes from or, without a DataVolume, of the claim.
     fn target_origin(
+        &self,
+        data_volume: Option<&Arc<DataVolume>>,
+        target: Option<&Arc<Claim>>,
+    ) -> PopulatorOrigin {
+        let found = self.written_origin(data_volume, target);
+        // A claim has its own settings, or those of its DataVolume, which may have been changed since.
+        let is_own = |claim: &&Arc<Claim>| {
+            data_volume.is_none_or(|dv| claim.metadata.is_controlled_by(&dv.metadata.uid))
+        };
+        match target.filter(is_own).map(|claim| PodSettings::of(&claim.metadata)) {
+            Some(Err(invalid)) if matches!(found.origin, Origin::Claim(_)) => Origin::Invalid(invalid).into(),
+            _ => found,
+        }
+    }
+
+    fn written_origin(
         &self,
         data_volume: Option<&Arc<DataVolume>>,
         target: Option<&Arc<Claim>>,

@@ -13,9 +13,7 @@ use crate::objects;
 use crate::objects::annotations::{CREATED_FOR, OWNED_BY_DATA_VOLUME, USE_POPULATOR};
 use crate::objects::clone_request::{Invalid, Wanted};
 use crate::objects::clone_source::PopulationRequest;
-use crate::objects::{
-    Claim, ClaimTemplate, DataVolume, Key, Kind, PopulatorKind, PopulatorRef, StorageClass, Uid, Volume,
-};
+use crate::objects::{Claim, ClaimTemplate, DataVolume, Key, Kind, PopulatorKind, PopulatorRef, Uid, Volume};
 use crate::objects::{VolumeCloneSource, names};
 use crate::pods::claim;
 use crate::reconcile::observe::{Look, Observer, truth};
@@ -109,6 +107,11 @@ impl Observer {
             return Ok(Some(population));
         }
         population.prime = self.prime(claim, seen);
+        // A backup keeps the data source of a PVC, and its volume has the content already.
+        let is_begun = population.record.is_some() || population.prime.ours().is_some();
+        if seen.is_populated() && !is_begun {
+            return Ok(None);
+        }
         population.volume = self.volume_of(claim, population.record.as_ref(), seen)?;
         if let Some(prime) = self.holder(&population)? {
             population.prime = Prime::Ours { claim: prime, is_recorded: true };
@@ -286,17 +289,6 @@ impl Observer {
         }))
     }
 
-    pub(super) fn class_named(&self, name: &str) -> Result<Option<Arc<StorageClass>>, ApiError> {
-        if name.is_empty() {
-            return Ok(None);
-        }
-        match self.cluster.get(Kind::StorageClass, &Key::new("", name)) {
-            Ok(object) => Ok(objects::decode(object).ok().map(Arc::new)),
-            Err(e) if e.is_not_found() => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
     /// The target of the prime `claim`, if this controller created the prime for it.
     pub(super) fn target_of(&self, claim: &Claim) -> Option<PopulatedClaim> {
         let target = self.stores.target_of(claim)?;
@@ -338,25 +330,13 @@ impl Observer {
         if wish == Some(false) {
             return Ok(Flow::Direct);
         }
-        let Ok(spec) = claim::claim_spec(dv, source, &self.policy) else { return Ok(Flow::Direct) };
-        let class = match spec.storage_class_name.as_deref() {
-            Some(name) => self.class_named(name)?,
-            None => self.default_class()?,
+        let Ok(spec) = claim::claim_spec(dv, source, &seen.class_defaults, &self.policy.now()) else {
+            return Ok(Flow::Direct);
         };
-        let Some(class) = class else { return Ok(Flow::Direct) };
+        let Some(class) = &seen.class_defaults.class else { return Ok(Flow::Direct) };
         let is_csi = class.provisioner != NO_PROVISIONER
             && self.drivers.has(&*self.cluster, &class.provisioner, Instant::now())?;
         if is_csi && self.keeps_data_sources(dv, &spec)? { Ok(Flow::Populator) } else { Ok(Flow::Direct) }
-    }
-
-    /// The class of claims that name none: as in Kubernetes, the newest one with the mark.
-    fn default_class(&self) -> Result<Option<Arc<StorageClass>>, ApiError> {
-        let mut classes: Vec<StorageClass> = Vec::new();
-        let params = ListParams::default();
-        listing::list(&*self.cluster, Kind::StorageClass, &params, |item| {
-            classes.extend(objects::decode::<StorageClass>(&item).ok().filter(StorageClass::is_default));
-        })?;
-        Ok(classes.into_iter().max_by_key(|class| class.metadata.creation_timestamp.clone()).map(Arc::new))
     }
 
     /// Whether the API server keeps the data source of a claim. Kubernetes before 1.24 drops it unless the feature gate
@@ -365,7 +345,7 @@ impl Observer {
         if let Some(known) = self.drivers.keeps_data_sources() {
             return Ok(known);
         }
-        let object = claim::populated_claim(dv, &dv.metadata.key(), spec, &self.policy);
+        let object = claim::populated_claim(dv, &dv.metadata.key(), spec, &self.policy.now());
         let kept = match self.cluster.dry_run(Kind::PersistentVolumeClaim, &object) {
             Ok(answer) => objects::decode::<Claim>(answer).is_ok_and(|claim| claim.populator().is_some()),
             // A quota or a policy refuses the claim; its creation will show that.

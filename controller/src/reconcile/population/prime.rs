@@ -6,13 +6,14 @@ use serde_json::{Map, Value, json};
 
 use crate::objects::annotations::{
     APP, APP_VALUE, BANDWIDTH_LIMIT, BIND_IMMEDIATE, CLONE_OF, CLONE_REQUEST, CONTENT_TYPE, DIGEST, NOT_KEPT,
-    OUTCOME, OWNED_BY_UID, OWNER_UID, PERMISSIVE_CLONE, POD_PHASE, POD_READY, POD_RESTARTS, POPULATES,
-    POPULATOR_KIND, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, PRIORITY_CLASS, REPLACED_PODS, RUNNING,
-    RUNNING_MESSAGE, RUNNING_REASON, SELECTED_NODE, SERVICE_ACCOUNT, SOURCE_POD, SOURCE_POD_NAME,
-    SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, STREAMS, TARGET_POD, TRANSFER,
-    TRANSFER_FALLBACK, TRANSFER_MODE, UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME, VERIFY,
+    OUTCOME, OWNED_BY_UID, OWNER_UID, PERMISSIVE_CLONE, PLACEMENT, POD_ANNOTATIONS, POD_LABELS, POD_PHASE,
+    POD_READY, POD_RESTARTS, POPULATES, POPULATOR_KIND, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED,
+    PRIORITY_CLASS, REPLACED_PODS, RUNNING, RUNNING_MESSAGE, RUNNING_REASON, SELECTED_NODE, SERVICE_ACCOUNT,
+    SOURCE_POD, SOURCE_POD_NAME, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, STREAMS,
+    TARGET_POD, TRANSFER, TRANSFER_FALLBACK, TRANSFER_MODE, UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME, VERIFY,
 };
 use crate::objects::claim::VolumeMode;
+use crate::objects::placement::Placement;
 use crate::objects::{Claim, Key, Kind, PopulatorKind, names};
 
 /// What the controller itself writes on a prime. Users of the source's namespace can change these: the sealed ones
@@ -43,7 +44,8 @@ const STATE: [&str; 22] = [
 ];
 
 /// Settings of the clone that the target may have as annotations.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
+    PLACEMENT,
     PREALLOCATION_REQUESTED,
     CONTENT_TYPE,
     PERMISSIVE_CLONE,
@@ -56,12 +58,15 @@ const SETTINGS: [&str; 8] = [
 
 /// Settings that decide about pods in the namespace of the target. They count only if the prime is in the same
 /// namespace, because the pods run in the namespace of the prime.
-const LOCAL_SETTINGS: [&str; 5] = [
+const LOCAL_SETTINGS: [&str; 8] = [
     SERVICE_ACCOUNT,
+    POD_LABELS,
+    POD_ANNOTATIONS,
     "k8s.v1.cni.cncf.io/networks",
     "v1.multus-cni.io/default-network",
     "sidecar.istio.io/inject",
     "linkerd.io/inject",
+    "consul.hashicorp.com/connect-inject",
 ];
 
 /// What a prime is filled for.
@@ -85,11 +90,26 @@ impl PrimePurpose<'_> {
         let mut all: BTreeMap<String, String> =
             own.filter_map(|name| Some(((*name).to_owned(), target.annotation(name)?.to_owned()))).collect();
         all.extend(self.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        if !is_local {
+            keep_what_counts_elsewhere(&mut all);
+        }
         all.insert(CLONE_REQUEST.to_owned(), self.source.to_string());
         all.insert(OWNER_UID.to_owned(), target.uid.to_string());
         // The target waits for its first consumer; the prime is never used by one.
         all.insert(BIND_IMMEDIATE.to_owned(), String::new());
         all
+    }
+}
+
+/// Reduces the settings of pods to what counts in the namespace of the source, if the target is in another one.
+fn keep_what_counts_elsewhere(settings: &mut BTreeMap<String, String>) {
+    for name in [POD_LABELS, POD_ANNOTATIONS] {
+        settings.remove(name);
+    }
+    if let Some(text) = settings.remove(PLACEMENT)
+        && let Ok(placement) = Placement::read(&text)
+    {
+        settings.insert(PLACEMENT.to_owned(), placement.elsewhere().text());
     }
 }
 
@@ -197,6 +217,31 @@ mod tests {
         assert_eq!(object["spec"]["resources"]["requests"]["storage"], "1Gi");
         assert!(object["spec"].get("dataSource").is_none());
         assert!(object["metadata"].get("ownerReferences").is_none());
+    }
+
+    #[test]
+    fn pods_in_the_namespace_of_the_source_are_placed_only_by_a_choice_of_nodes() {
+        let chosen = r#"{"nodeSelector":{"disk":"ssd"},"tolerations":[{"operator":"Exists"}]}"#;
+        let labels = r#"{"team":"a"}"#;
+        let [annotated, plain] =
+            [target(&json!({ PLACEMENT: chosen, POD_LABELS: labels })), target(&json!({}))];
+        let settings = [PLACEMENT, POD_LABELS]
+            .map(|name| (name, if name == PLACEMENT { chosen } else { labels }.to_owned()));
+        for (target, settings) in [(&annotated, &[][..]), (&plain, &settings)] {
+            let seen = |namespace: &str| {
+                let source = Key::new(namespace, "golden");
+                view(&prime(&json!({})), Some(PrimePurpose { target, source: &source, settings }), false)
+                    .metadata
+            };
+            let here = seen("t");
+            assert_eq!(
+                (here.annotation(PLACEMENT), here.annotation(POD_LABELS)),
+                (Some(chosen), Some(labels))
+            );
+            let elsewhere = seen("s");
+            assert_eq!(elsewhere.annotation(PLACEMENT), Some(r#"{"nodeSelector":{"disk":"ssd"}}"#));
+            assert_eq!(elsewhere.annotation(POD_LABELS), None);
+        }
     }
 
     #[test]

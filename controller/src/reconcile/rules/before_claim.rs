@@ -34,7 +34,7 @@ pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
         return step;
     }
     let Some(source) = &seen.source else { return Step::NoSource(key.clone()) };
-    let spec = match claim::claim_spec(dv, source, policy) {
+    let spec = match claim::claim_spec(dv, source, &seen.class_defaults, policy) {
         Ok(spec) => spec,
         Err(why) => return Step::Invalid(why),
     };

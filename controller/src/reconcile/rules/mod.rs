@@ -106,6 +106,7 @@ pub(super) fn again(step: &Step, policy: &Policy, seen: &Observed) -> Option<Dur
         Step::WaitForTarget | Step::Copying | Step::WaitForSource => Some(every.wait * 5),
         Step::Pause(_) => Some(Duration::from_secs(1)),
         Step::PodLeaving(_)
+        | Step::Abandon(_)
         | Step::GiveWay
         | Step::FallBack
         | Step::ExtendToken

@@ -216,7 +216,8 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime, policy: &Policy) ->
         };
     };
     if source.metadata.is_deleting() {
-        return Step::PodLeaving(Role::Source);
+        let is_abandoned = source.overstays(now);
+        return if is_abandoned { Step::Abandon(Role::Source) } else { Step::PodLeaving(Role::Source) };
     }
     if source.status.phase == PodPhase::Failed && !source.ended_well(SOURCE_CONTAINER) {
         return replace(Role::Source, source, claim, now);

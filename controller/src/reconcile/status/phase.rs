@@ -14,7 +14,8 @@ pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> DataVolume
         let is_refused = seen.claim_error().is_some();
         return match step {
             Step::Adopted => DataVolumePhase::Succeeded,
-            Step::AwaitClaim | Step::MakeKeptClaim => DataVolumePhase::Pending,
+            // forklift takes a DataVolume without a phase for one that is complete.
+            Step::AwaitClaim | Step::MakeKeptClaim | Step::NotOurs(_) => DataVolumePhase::Pending,
             _ if is_refused => DataVolumePhase::Pending,
             _ => DataVolumePhase::Unset,
         };

@@ -89,7 +89,7 @@ impl RunningConditions {
             pod.as_deref().map(|pod| pod_condition(pod, role.container(), now))
         };
         let mut pod_conditions = Self {
-            target: of_pod(&seen.target_pod, Role::Target).or_else(|| waiting(step, seen)),
+            target: of_pod(&seen.target_pod, Role::Target).or_else(|| waiting(step, seen, now)),
             source: of_pod(&seen.source_pod, Role::Source),
             clone: None,
         };
@@ -165,7 +165,7 @@ impl RunningConditions {
 }
 
 /// The condition while there is no target pod: why there is none.
-fn waiting(step: &Step, seen: &Observed) -> Option<RunningCondition> {
+fn waiting(step: &Step, seen: &Observed, now: OffsetDateTime) -> Option<RunningCondition> {
     let list = |pods: &[Key]| {
         let names: Vec<String> = pods.iter().map(ToString::to_string).collect();
         names.join(", ")
@@ -191,6 +191,8 @@ fn waiting(step: &Step, seen: &Observed) -> Option<RunningCondition> {
         Step::SourceFilling => {
             RunningCondition::no(Reason::ImportPvcNotReady, "the source is still being filled".to_owned())
         }
+        // The pod of an earlier claim of this name.
+        Step::PodLeaving(_) => return seen.orphans.iter().find_map(|pod| overstaying(pod, now)),
         Step::Incompatible(why) => RunningCondition::no(Reason::ErrIncompatiblePvc, why.clone()),
         Step::Denied(why) => RunningCondition::no(Reason::CloneNotAllowed, why.clone()),
         Step::Unproven => RunningCondition::no(Reason::CloneNotProven, UNPROVEN),
@@ -207,7 +209,7 @@ fn waiting(step: &Step, seen: &Observed) -> Option<RunningCondition> {
         }
         Step::ReplacePrime(fault) => RunningCondition::no(Reason::PrimeReplaced, prime_fault(*fault)),
         Step::VolumeGone => RunningCondition::no(Reason::VolumeGone, VOLUME_GONE),
-        Step::Invalid(why) if seen.population.is_some() => {
+        Step::Invalid(why) if seen.target.is_some() => {
             RunningCondition::no(Reason::ErrClaimNotValid, why.clone())
         }
         Step::Unresolved(why) if seen.population.is_some() => {
@@ -255,8 +257,33 @@ fn prime_fault(fault: PrimeFault) -> &'static str {
     }
 }
 
+/// The condition of a pod that should be gone, while its node does not answer. What its status says is out of date.
+fn overstaying(pod: &Pod, now: OffsetDateTime) -> Option<RunningCondition> {
+    let is_source = Role::of(&pod.metadata.labels) == Some(Role::Source);
+    let (name, node) = (pod.metadata.key(), &pod.spec.node_name);
+    let what = format!("pod {name} should be gone, but its node {node} does not answer");
+    pod.overstays(now).then(|| {
+        RunningCondition::no(
+            Reason::NodeNotResponding,
+            if is_source {
+                format!("{what}; it only reads, so it is replaced")
+            } else {
+                format!("{what}. {WRITER_OVERSTAYS}")
+            },
+        )
+    })
+}
+
+/// What helps if a pod that writes cannot be replaced.
+const WRITER_OVERSTAYS: &str = "It may still write to the volume, so it is replaced only when it is gone, and the clone then resumes. If \
+    the node does not return, delete its Node object; or, once it is powered off, taint it with \
+    node.kubernetes.io/out-of-service=nodeshutdown:NoExecute";
+
 /// The running condition of the container `name`.
 fn pod_condition(pod: &Pod, name: &str, now: OffsetDateTime) -> RunningCondition {
+    if let Some(condition) = overstaying(pod, now).filter(|_| !pod.ended_well(name)) {
+        return condition;
+    }
     if pod.status.phase == PodPhase::Failed && !pod.status.reason.is_empty() && !pod.ended_well(name) {
         return RunningCondition::no(pod.status.reason.as_str(), pod.status.message.as_str());
     }

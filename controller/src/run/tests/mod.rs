@@ -177,7 +177,7 @@ impl Bench {
     fn with_scope(scope: Scope) -> Self {
         let kept = Arc::new(Kept::default());
         let cluster: Arc<dyn Cluster> = kept.clone();
-        let policy = Policy { scope, ..Policy::default() };
+        let policy = Arc::new(LivePolicy::new(Policy { scope, ..Policy::default() }));
         let now = OffsetDateTime::now_utc();
         let pki = Arc::new(Pki::open(&*cluster, OWN, now).unwrap());
         let keys = Arc::new(TokenKey::new(&[9; 32]));
@@ -224,7 +224,7 @@ impl Bench {
         for ((kind, _), object) in &*self.cluster.objects() {
             match kind {
                 // Nothing watches them.
-                Kind::DataVolume | Kind::DataSource if self.reconciler.policy.scope != Scope::All => {}
+                Kind::DataVolume | Kind::DataSource if self.reconciler.policy.now().scope != Scope::All => {}
                 Kind::CloneSource => drop(stores.clone_sources.put(decode(object.clone()).unwrap())),
                 Kind::DataVolume => drop(stores.data_volumes.put(decode(object.clone()).unwrap())),
                 Kind::DataSource => drop(stores.data_sources.put(decode(object.clone()).unwrap())),

@@ -72,10 +72,11 @@ fn actions() -> Vec<Action> {
             Action::MakePod(role),
             Action::MakeSecret(role),
             Action::DeletePod(role),
+            Action::AbandonPod(role),
         ]);
     }
     let kinds: std::collections::BTreeSet<u8> = actions.iter().map(kind).collect();
-    assert_eq!(kinds.len(), 30, "an action is missing in this list");
+    assert_eq!(kinds.len(), 31, "an action is missing in this list");
     actions
 }
 
@@ -113,6 +114,7 @@ fn kind(action: &Action) -> u8 {
         Action::MakePod(_) => 10,
         Action::MakeSecret(_) => 11,
         Action::DeletePod(_) => 12,
+        Action::AbandonPod(_) => 30,
         Action::DeleteOrphans => 13,
         Action::MakeKeptClaim => 14,
         Action::ExpectVolume => 15,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
 use decant_controller::certificates::pki::Pki;
+use decant_controller::cluster_settings::LivePolicy;
 use decant_controller::objects::{Key, Kind, Object, Pod, Uid};
 use decant_controller::pods::identity::PodIdentity;
 use decant_controller::pods::made::MadePods;
@@ -111,7 +112,7 @@ pub(crate) fn executor(cluster: &Arc<RefusingCluster>) -> Executor {
     Executor::new(
         cluster,
         PKI.clone(),
-        Arc::new(Policy::default()),
+        Arc::new(LivePolicy::new(Policy::default())),
         Arc::new(seal()),
         Arc::new(MadePods::default()),
         Arc::new(CloneScheduler::new(Policy::default().scheduling)),

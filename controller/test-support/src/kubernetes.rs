@@ -7,11 +7,15 @@ use std::time::Duration;
 use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
 use decant_controller::objects::{Key, Kind, Object, Uid};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// The provisioner of the test's classes.
-pub(crate) const PROVISIONER: &str = "disks.example";
-/// Every pod runs on this node.
-pub(crate) const NODE: &str = "node1";
+pub const PROVISIONER: &str = "disks.example";
+/// Every pod runs on this node, unless it failed.
+pub const NODE: &str = "node1";
+/// Where pods run if [`NODE`] failed.
+pub const OTHER_NODE: &str = "node2";
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 const PROTECTION: &str = "kubernetes.io/pvc-protection";
 /// Long ago, so that no pause after a creation applies.
@@ -19,7 +23,7 @@ const CREATED: &str = "2026-01-01T12:00:00Z";
 
 /// What happens with one call of the controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// It fails and has no effect.
     Fails,
     /// It takes effect, and its answer is lost.
@@ -30,7 +34,8 @@ pub(crate) enum Fault {
 
 /// What is on a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Content {
+pub enum Content {
+    /// Nothing was written to it.
     Empty,
     /// A clone began to write.
     Partial,
@@ -42,49 +47,64 @@ pub(crate) enum Content {
 
 /// A change that a watch brings; no object if it was deleted.
 #[derive(Debug, Clone)]
-pub(crate) struct Change {
-    pub(crate) kind: Kind,
-    pub(crate) key: Key,
-    pub(crate) object: Option<Value>,
+pub struct Change {
+    /// The kind of the object.
+    pub kind: Kind,
+    /// Its name.
+    pub key: Key,
+    /// The object after the change.
+    pub object: Option<Value>,
 }
 
 /// Something that other users do right after a call of the controller.
 type Deed = Box<dyn FnOnce(&mut State) + Send>;
 
+/// The objects, what is on the volumes, and what the tests make happen.
 #[derive(Default)]
-pub(crate) struct State {
+pub struct State {
     objects: BTreeMap<(Kind, Key), Value>,
     /// Every change so far.
-    pub(crate) log: Vec<Change>,
+    pub log: Vec<Change>,
     /// By volume.
-    pub(crate) content: BTreeMap<String, Content>,
+    pub content: BTreeMap<String, Content>,
     /// The volumes that each pod has mounted, whatever happens to its claims.
     mounts: BTreeMap<Key, Vec<String>>,
     version: u64,
     uids: u64,
     /// The calls of the controller so far, except those about events.
-    pub(crate) calls: usize,
-    pub(crate) trace: Vec<String>,
+    pub calls: usize,
+    /// The same calls as text.
+    pub trace: Vec<String>,
+    /// What each pod found on its volumes when it started.
+    pub opened: Vec<(Key, Vec<Content>)>,
+    /// Why the pods of clones fail, if they do.
+    pub failure: Option<String>,
     fault: Option<(usize, Fault)>,
     deed: Option<(usize, Deed)>,
     /// Whether the controller has ended.
-    pub(crate) is_cut_off: bool,
+    pub is_cut_off: bool,
     /// What must never happen, and did.
-    pub(crate) violations: Vec<String>,
+    pub violations: Vec<String>,
     /// Namespaces whose quota allows no further claim.
-    pub(crate) full: Vec<String>,
+    pub full: Vec<String>,
+    /// Whether the kubelet of [`NODE`] does not answer.
+    pub is_node_failed: bool,
+    /// Whether pods only start: no clone ends.
+    pub is_copying_slow: bool,
 }
 
 /// The model.
 #[derive(Default)]
-pub(crate) struct Kubernetes(Mutex<State>);
+pub struct Kubernetes(Mutex<State>);
 
-pub(crate) fn key(object: &Value) -> Key {
+/// Namespace and name of an object.
+pub fn key(object: &Value) -> Key {
     let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
     Key::new(text("namespace"), text("name"))
 }
 
-pub(crate) fn uid(object: &Value) -> &str {
+/// The UID of an object.
+pub fn uid(object: &Value) -> &str {
     object["metadata"]["uid"].as_str().unwrap_or_default()
 }
 
@@ -149,11 +169,13 @@ fn is_target(claim: &Value) -> bool {
 }
 
 impl State {
-    pub(crate) fn get(&self, kind: Kind, name: &Key) -> Option<&Value> {
+    /// The object of this name.
+    pub fn get(&self, kind: Kind, name: &Key) -> Option<&Value> {
         self.objects.get(&(kind, name.clone()))
     }
 
-    pub(crate) fn all(&self, kind: Kind) -> Vec<Value> {
+    /// All objects of a kind.
+    pub fn all(&self, kind: Kind) -> Vec<Value> {
         self.objects.iter().filter(|((of, _), _)| *of == kind).map(|(_, object)| object.clone()).collect()
     }
 
@@ -188,14 +210,15 @@ impl State {
     }
 
     /// Changes an object, if it exists.
-    pub(crate) fn change(&mut self, kind: Kind, name: &Key, change: impl FnOnce(&mut Value)) {
+    pub fn change(&mut self, kind: Kind, name: &Key, change: impl FnOnce(&mut Value)) {
         if let Some(mut object) = self.get(kind, name).cloned() {
             change(&mut object);
             self.store(kind, object);
         }
     }
 
-    pub(crate) fn add(&mut self, kind: Kind, mut object: Value) -> Result<Value, ApiError> {
+    /// Creates an object, unless it exists or a quota forbids it.
+    pub fn add(&mut self, kind: Kind, mut object: Value) -> Result<Value, ApiError> {
         let name = key(&object);
         if self.get(kind, &name).is_some() {
             return Err(api_error(409, "AlreadyExists", format!("{} {name} already exists", kind.plural())));
@@ -225,7 +248,9 @@ impl State {
     fn mount(&mut self, pod: &Value) {
         let claims = claims_of(pod);
         let claims = claims.iter().filter_map(|name| self.get(Kind::PersistentVolumeClaim, name));
-        let volumes = claims.map(|claim| text(claim, "/spec/volumeName").to_owned()).collect();
+        let volumes: Vec<String> = claims.map(|claim| text(claim, "/spec/volumeName").to_owned()).collect();
+        let found = volumes.iter().filter_map(|name| self.content.get(name).cloned()).collect();
+        self.opened.push((key(pod), found));
         self.mounts.insert(key(pod), volumes);
     }
 
@@ -249,14 +274,23 @@ impl State {
         Ok(self.store(kind, object))
     }
 
-    pub(crate) fn delete(&mut self, kind: Kind, name: &Key) {
+    /// Deletes an object: it stays as long as a finalizer holds it.
+    pub fn delete(&mut self, kind: Kind, name: &Key) {
+        let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap();
+        // The time of a pod on a node that failed is long over.
+        let at = if self.is_node_failed { CREATED.to_owned() } else { now };
         self.change(kind, name, |object| {
-            object["metadata"]["deletionTimestamp"] = CREATED.into();
+            object["metadata"]["deletionTimestamp"] = at.as_str().into();
             if kind == Kind::Pod {
                 // The kubelet stops it first.
                 object["metadata"]["finalizers"] = json!(["test/kubelet"]);
             }
         });
+    }
+
+    /// Removes a pod without its kubelet, as a deletion without a grace period, or Kubernetes once its node is gone, does.
+    pub fn force(&mut self, pod: &Key) {
+        self.change(Kind::Pod, pod, |pod| pod["metadata"]["finalizers"] = json!([]));
     }
 
     /// Notes what must never happen: a target whose content is incomplete, or whose volume another pod still uses.
@@ -419,6 +453,10 @@ impl State {
     fn run_pods(&mut self) {
         for pod in self.all(Kind::Pod) {
             let name = key(&pod);
+            let is_lost = self.is_node_failed && text(&pod, "/spec/nodeName") == NODE;
+            if is_lost {
+                continue;
+            }
             if is_deleting(&pod) {
                 self.change(Kind::Pod, &name, |pod| pod["metadata"]["finalizers"] = json!([]));
             } else if text(&pod, "/spec/nodeName").is_empty() {
@@ -454,8 +492,9 @@ impl State {
             }
         }
         self.mount(pod);
+        let node = if self.is_node_failed { OTHER_NODE } else { NODE };
         self.change(Kind::Pod, name, |pod| {
-            pod["spec"]["nodeName"] = NODE.into();
+            pod["spec"]["nodeName"] = node.into();
             let container = pod["spec"]["containers"][0]["name"].clone();
             pod["status"] = json!({ "phase": "Running", "podIP": "10.0.0.1", "containerStatuses": [
                 { "name": container, "ready": true, "state": { "running": {} } } ] });
@@ -467,13 +506,31 @@ impl State {
         Some(text(claim, "/spec/volumeName").to_owned())
     }
 
+    /// The container ended with an error, and the kubelet waits before it starts it again.
+    fn fail(&mut self, pod: &Value, message: &str) {
+        self.change(Kind::Pod, &key(pod), |pod| {
+            let name = pod["spec"]["containers"][0]["name"].clone();
+            let ended = json!({ "exitCode": 1, "reason": "Error", "message": message, "finishedAt": CREATED });
+            pod["status"]["containerStatuses"] = json!([{
+                "name": name, "ready": false, "restartCount": 4,
+                "state": { "waiting": { "reason": "CrashLoopBackOff" } }, "lastState": { "terminated": ended },
+            }]);
+        });
+    }
+
     /// The source sends everything to its target, and both end.
     fn copy(&mut self, source: &Value) {
+        if self.is_copying_slow {
+            return;
+        }
         let peer = text(source, "/metadata/annotations/decant.dev~1target-pod-uid");
         let target = self.all(Kind::Pod).into_iter().find(|pod| uid(pod) == peer && !is_deleting(pod));
         let Some(target) = target.filter(|pod| text(pod, "/status/phase") == "Running") else { return };
         let (Some(from), Some(to)) = (self.volume_of(source), self.volume_of(&target)) else { return };
         let Some(Content::Whole(data)) = self.content.get(&from).cloned() else { return };
+        if let Some(failure) = self.failure.clone() {
+            return self.fail(&target, &failure);
+        }
         self.content.insert(to, Content::Whole(data.clone()));
         let digest = format!("decant1:7:{}", data.replace(' ', ""));
         for pod in [target, source.clone()] {
@@ -489,12 +546,13 @@ impl State {
 }
 
 impl Kubernetes {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    /// Direct access to everything.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
     /// One step of each controller of Kubernetes. Returns whether anything changed.
-    pub(crate) fn tick(&self) -> bool {
+    pub fn tick(&self) -> bool {
         let mut state = self.lock();
         let before = (state.version, state.content.clone());
         state.provision();
@@ -506,30 +564,73 @@ impl Kubernetes {
     }
 
     /// An object that another user creates.
-    pub(crate) fn add(&self, kind: Kind, object: Value) -> Value {
+    pub fn add(&self, kind: Kind, object: Value) -> Value {
         self.lock().add(kind, object).unwrap()
     }
 
+    /// Lets the UIDs of new objects differ from those of another cluster, whose first one is 1.
+    pub fn count_uids_from(&self, first: u64) {
+        self.lock().uids = first;
+    }
+
+    /// A StorageClass of the provisioner. With `waits`, its volumes are created for their first consumer.
+    pub fn add_class(&self, name: &str, waits: bool, reclaim_policy: &str) {
+        let mode = if waits { "WaitForFirstConsumer" } else { "Immediate" };
+        let class = json!({ "metadata": { "name": name }, "provisioner": PROVISIONER, "volumeBindingMode": mode,
+                            "reclaimPolicy": reclaim_policy });
+        self.add(Kind::StorageClass, class);
+    }
+
+    /// Lets the provisioner be a CSI driver.
+    pub fn add_driver(&self) {
+        self.add(Kind::CsiDriver, json!({ "metadata": { "name": PROVISIONER } }));
+    }
+
+    /// A PVC with these metadata, bound to a volume of its name with `data`. The volume is deleted with the PVC.
+    pub fn add_filled(&self, metadata: &Value, mut spec: Value, data: &str) {
+        let name = text(metadata, "/name").to_owned();
+        spec["volumeName"] = name.as_str().into();
+        let capacity = spec["resources"]["requests"].clone();
+        let claim = self.add(Kind::PersistentVolumeClaim, json!({ "metadata": metadata, "spec": spec }));
+        let holder = json!({ "namespace": claim["metadata"]["namespace"], "name": name, "uid": uid(&claim) });
+        let volume = json!({
+            "metadata": { "name": name },
+            "spec": { "capacity": capacity, "persistentVolumeReclaimPolicy": "Delete", "claimRef": holder },
+            "status": { "phase": "Bound" },
+        });
+        self.add(Kind::PersistentVolume, volume);
+        self.lock().content.insert(name, Content::Whole(data.to_owned()));
+        self.tick();
+    }
+
+    /// What is on the volume of a PVC; `None` while it is not bound.
+    pub fn content_of(&self, claim: &Key) -> Option<Content> {
+        let claim = self.find(Kind::PersistentVolumeClaim, claim)?;
+        self.lock().content.get(text(&claim, "/spec/volumeName")).cloned()
+    }
+
     /// A deletion by another user.
-    pub(crate) fn user_delete(&self, kind: Kind, name: &Key) {
+    pub fn user_delete(&self, kind: Kind, name: &Key) {
         self.lock().delete(kind, name);
     }
 
-    pub(crate) fn find(&self, kind: Kind, name: &Key) -> Option<Value> {
+    /// The object of this name.
+    pub fn find(&self, kind: Kind, name: &Key) -> Option<Value> {
         self.lock().get(kind, name).cloned()
     }
 
-    pub(crate) fn all(&self, kind: Kind) -> Vec<Value> {
+    /// All objects of a kind.
+    pub fn all(&self, kind: Kind) -> Vec<Value> {
         self.lock().all(kind)
     }
 
     /// Lets `fault` happen with the call of this number; the first is 1.
-    pub(crate) fn fail_at(&self, call: usize, fault: Fault) {
+    pub fn fail_at(&self, call: usize, fault: Fault) {
         self.lock().fault = Some((call, fault));
     }
 
     /// Does this after the call of that number.
-    pub(crate) fn after_call(&self, call: usize, deed: impl FnOnce(&mut State) + Send + 'static) {
+    pub fn after_call(&self, call: usize, deed: impl FnOnce(&mut State) + Send + 'static) {
         self.lock().deed = Some((call, Box::new(deed)));
     }
 
@@ -628,10 +729,13 @@ impl Cluster for Kubernetes {
         })
     }
 
-    fn delete(&self, kind: Kind, name: &Key, wanted: &Uid, _: Option<u32>) -> Result<(), ApiError> {
+    fn delete(&self, kind: Kind, name: &Key, wanted: &Uid, grace_secs: Option<u32>) -> Result<(), ApiError> {
         self.call(&format!("delete {} {name}", kind.name()), |state| {
             if state.get(kind, name).is_some_and(|object| uid(object) == wanted.as_str()) {
                 state.delete(kind, name);
+                if kind == Kind::Pod && grace_secs == Some(0) {
+                    state.force(name);
+                }
             }
             Ok(())
         })

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use decant_controller::api::cluster::Cluster;
 use decant_controller::certificates::pki::Pki;
+use decant_controller::cluster_settings::LivePolicy;
 use decant_controller::objects::{Key, Kind, Object, decode};
 use decant_controller::pods::made::MadePods;
 use decant_controller::policy::Policy;
@@ -12,6 +13,7 @@ use decant_controller::progress::poller::Pollers;
 use decant_controller::progress::scraper::Scraper;
 use decant_controller::progress::write_budget::WriteBudget;
 use decant_controller::reconcile::act::Executor;
+use decant_controller::reconcile::data_sources::DataSourceReporter;
 use decant_controller::reconcile::observe::Observer;
 use decant_controller::reconcile::observe::drivers::Drivers;
 use decant_controller::reconcile::permission::guarded::Guarded;
@@ -30,33 +32,42 @@ const QUIET_MILLIS: u64 = 130_000;
 /// More rounds than any population needs.
 const ROUNDS_MAX: usize = 3000;
 /// The kinds that the controller watches.
-const WATCHED: [Kind; 5] =
-    [Kind::DataVolume, Kind::PersistentVolumeClaim, Kind::Pod, Kind::CloneSource, Kind::VolumeCloneSource];
+const WATCHED: [Kind; 6] = [
+    Kind::DataVolume,
+    Kind::DataSource,
+    Kind::PersistentVolumeClaim,
+    Kind::Pod,
+    Kind::CloneSource,
+    Kind::VolumeCloneSource,
+];
 
 static PKI: LazyLock<Arc<Pki>> = LazyLock::new(|| {
     Arc::new(Pki::open(&Kubernetes::default(), "decant", time::OffsetDateTime::now_utc()).unwrap())
 });
 
 /// A cluster with a controller that ends and is started again.
-pub(crate) struct World {
-    pub(crate) kubernetes: Arc<Kubernetes>,
+pub struct RunningCluster {
+    /// The cluster.
+    pub kubernetes: Arc<Kubernetes>,
     reconciler: Reconciler,
     /// How many changes the watches have brought.
     delivered: usize,
     /// How many changes the watches are behind.
-    pub(crate) lag: usize,
+    pub lag: usize,
     due: BTreeMap<Key, u64>,
     now_millis: u64,
-    pub(crate) starts: usize,
+    /// How often a controller was started.
+    pub starts: usize,
 }
 
 fn reconciler(kubernetes: &Arc<Kubernetes>) -> Reconciler {
-    let policy = Arc::new(Policy::default());
+    let flags = Policy::default();
+    let policy = Arc::new(LivePolicy::new(flags.clone()));
     let cluster: Arc<dyn Cluster> = kubernetes.clone();
     let keys = Arc::new(TokenKey::new(&[7; 32]));
     let made = Arc::new(MadePods::default());
-    let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
-    let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&PKI), policy.intervals.scrape_limit);
+    let scheduler = Arc::new(CloneScheduler::new(flags.scheduling.clone()));
+    let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&PKI), flags.intervals.scrape_limit);
     Reconciler {
         cluster: Arc::clone(&cluster),
         observer: Observer {
@@ -75,9 +86,9 @@ fn reconciler(kubernetes: &Arc<Kubernetes>) -> Reconciler {
             policy: Arc::clone(&policy),
         },
         executor: Executor::new(cluster, Arc::clone(&PKI), Arc::clone(&policy), keys, made, scheduler),
-        pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), Arc::new(|_| {}))),
+        pollers: Arc::new(Pollers::new(scraper, flags.intervals.clone(), Arc::new(|_| {}))),
         queue: Arc::new(Queue::default()),
-        budget: WriteBudget::new(&policy.intervals),
+        budget: WriteBudget::new(&flags.intervals),
         policy,
         rounds: Rounds::default(),
         unreadable: Arc::default(),
@@ -96,8 +107,9 @@ fn put<T: StoreObject>(store: &Store<T>, change: &Change) -> Vec<IndexKey> {
     links.into_iter().chain(before.map(|before| before.indexed_by()).unwrap_or_default()).collect()
 }
 
-impl World {
-    pub(crate) fn new(kubernetes: Kubernetes) -> Self {
+impl RunningCluster {
+    /// Starts a controller in the cluster.
+    pub fn new(kubernetes: Kubernetes) -> Self {
         let kubernetes = Arc::new(kubernetes);
         let mut world = Self {
             reconciler: reconciler(&kubernetes),
@@ -113,7 +125,7 @@ impl World {
     }
 
     /// Starts a controller that remembers nothing.
-    pub(crate) fn start(&mut self) {
+    pub fn start(&mut self) {
         self.starts += 1;
         self.reconciler = reconciler(&self.kubernetes);
         self.due.clear();
@@ -141,6 +153,7 @@ impl World {
         let stores = &self.reconciler.observer.stores;
         let links = match change.kind {
             Kind::DataVolume => put(&stores.data_volumes, change),
+            Kind::DataSource => put(&stores.data_sources, change),
             Kind::PersistentVolumeClaim => put(&stores.claims, change),
             Kind::Pod => put(&stores.pods, change),
             Kind::CloneSource => put(&stores.clone_sources, change),
@@ -187,13 +200,20 @@ impl World {
         true
     }
 
+    /// Writes the status of the DataSources, as the controller does regularly.
+    pub fn report_data_sources(&mut self) {
+        self.bring(0);
+        let stores = Arc::clone(&self.reconciler.observer.stores);
+        DataSourceReporter::new(self.kubernetes.clone(), stores).report(time::OffsetDateTime::now_utc());
+    }
+
     /// Rounds of the controller and steps of Kubernetes until nothing more happens.
-    pub(crate) fn settle(&mut self) {
+    pub fn settle(&mut self) {
         self.settle_until(|_| false);
     }
 
     /// The same, but at most until `is_reached` holds after a round or a step of Kubernetes.
-    pub(crate) fn settle_until(&mut self, is_reached: impl Fn(&Kubernetes) -> bool) {
+    pub fn settle_until(&mut self, is_reached: impl Fn(&Kubernetes) -> bool) {
         let mut quiet_since = self.now_millis;
         let mut changes = 0;
         for _ in 0..ROUNDS_MAX {
@@ -230,7 +250,7 @@ impl World {
 }
 
 /// The last calls.
-pub(crate) fn last(kubernetes: &Kubernetes) -> Vec<String> {
+pub fn last(kubernetes: &Kubernetes) -> Vec<String> {
     let trace = kubernetes.lock().trace.clone();
     let show = std::env::var("TRACE").map_or(40, |n| n.parse().unwrap());
     trace[trace.len().saturating_sub(show)..].to_vec()
