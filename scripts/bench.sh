@@ -21,6 +21,8 @@
 #                 sizes    1, 2 and 4 GiB of noise
 #                 disk     1, 4 and 16 GiB of noise to a disk: too large for two copies in memory
 #                 files    10,000, 100,000 and 1,000,000 files of 600 bytes, alternating with `cp -a` of the same files
+#   bandwidth   20 clones that the controller's pollers keep within a budget of 40 MiB/s (CLONES, BUDGET), in ten-second windows: the
+#               sum, and how long a change takes. Fails if the sum differs by over 5 %, or a change takes over 5 s. Two minutes
 #   controller  CPU time and requests of the controller for 100 and 1,000 running clones, and for 100 among 10,000
 #               DataVolumes. As root; about ten minutes
 #
@@ -51,7 +53,7 @@ help_if_asked "$@"
 
 command=compare
 case ${1-} in
-    compare | network | streams | scaling | controller)
+    compare | network | streams | scaling | bandwidth | controller)
         command=$1
         shift
         ;;

@@ -177,10 +177,11 @@ fn reading() {
 /// The two ends of a direct clone, one after the other: what `read` writes fits into the channel between them.
 fn direct(read: impl Fn(&mut dyn Sink, &Stop), write: impl Fn(&mut BatchStream<'_>)) {
     let (progress, stop) = (Progress::new(0), Stop::new());
+    let limiter = RateLimiter::new(None);
     measured(&mut || {
         let (deal, collect, pool) = batches();
         let context = SinkContext { pool: &pool, progress: &progress, stop: &stop };
-        let mut sink = BatchSink::new(deal, context, RateLimiter::new(None));
+        let mut sink = BatchSink::new(deal, context, &limiter);
         read(&mut sink, &stop);
         sink.finish().unwrap();
         let mut stream = BatchStream::new(collect, &pool, &progress, 0, &stop);

@@ -7,7 +7,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use decant_cloner::pipeline::rate_limiter::RateLimiter;
+use decant_cloner::report::limit_control::LimitControl;
 use decant_cloner::report::metrics;
 use decant_shared::protocol::progress::Progress;
 use decant_test_support::generated;
@@ -293,7 +296,8 @@ fn the_protocol_names_every_series_of_the_metrics_page() {
     progress.set_total_bytes(1);
     progress.set_kept_bytes(0);
     progress.set_durable_bytes(0);
-    let page = metrics::page(&progress, "owner").unwrap();
+    let control = LimitControl::new(Arc::new(RateLimiter::new(None)), None);
+    let page = metrics::page(&progress, &control, "owner").unwrap();
     let series: BTreeSet<&str> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     assert!(series.len() > 5, "the page was not understood: {page}");

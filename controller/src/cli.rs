@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use decant_shared::process::log::Format;
-use decant_shared::protocol::units::Overhead;
+use decant_shared::protocol::units::{Overhead, Rate};
 use serde_json::Value;
 
 use crate::policy::{Policy, Scope, Setting, Transfer};
+use crate::progress::bandwidth::START;
 use crate::run::RunSettings;
 use crate::webhook::callers::Callers;
 
@@ -149,6 +150,9 @@ pub struct RunArgs {
     /// Maximum number of running clones for each storage class of the targets
     #[arg(long, env = "DECANT_MAX_CLONES_PER_CLASS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_clones_per_class: u16,
+    /// Bandwidth that all running clones share, such as 500MiB/s; by default no limit
+    #[arg(long, env = "DECANT_TOTAL_BANDWIDTH_LIMIT")]
+    pub total_bandwidth_limit: Option<Rate>,
     /// Fraction of a filesystem volume that files cannot use; by default that of the CDIConfig, else 0.06
     #[arg(long, env = "DECANT_FILESYSTEM_OVERHEAD", value_parser = overhead)]
     pub filesystem_overhead: Option<Overhead>,
@@ -231,6 +235,18 @@ impl RunArgs {
         })
     }
 
+    /// Checks the flags against each other. The error tells what to change.
+    pub fn check(&self) -> Result<(), String> {
+        let least = Rate(2 * START.0 * u64::from(self.max_clones));
+        match self.total_bandwidth_limit.filter(|limit| *limit < least) {
+            None => Ok(()),
+            Some(limit) => Err(format!(
+                "--total-bandwidth-limit {limit} is too low for {} clones: use at least {least}, or lower --max-clones",
+                self.max_clones
+            )),
+        }
+    }
+
     /// The settings of the process.
     pub fn settings(&self) -> RunSettings {
         RunSettings {
@@ -258,6 +274,8 @@ impl RunArgs {
         policy.pods.annotations = self.pod_annotations.clone().unwrap_or_default();
         policy.scheduling.running_max = self.max_clones.into();
         policy.scheduling.running_max_per_class = self.max_clones_per_class.into();
+        policy.scheduling.bandwidth_budget = self.total_bandwidth_limit;
+        policy.pods.start_limit = self.total_bandwidth_limit.map(|_| START);
         policy.overhead = self.filesystem_overhead.unwrap_or(policy.overhead);
         policy.preallocation = self.preallocation.unwrap_or(policy.preallocation);
         policy.class_overheads = self.class_overheads.iter().cloned().collect();

@@ -81,6 +81,10 @@ fn start(args: &ProcessArgs, work: impl FnOnce(&Process) -> Exit) -> Exit {
 }
 
 fn run_controller(args: &RunArgs, process: &Process) -> Exit {
+    if let Err(e) = args.check() {
+        log::error!("{e}");
+        return Exit::Usage;
+    }
     let stop = &process.stop;
     let cluster = process.cluster();
     let leader = (!args.no_leader_election).then(|| {

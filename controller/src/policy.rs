@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use decant_shared::protocol::units::Overhead;
+use decant_shared::protocol::units::{Overhead, Rate};
 use serde_json::{Map, Value};
 
 /// The cipher suites of the Intermediate profile (docs/protocol.md section 2.5).
@@ -128,6 +128,8 @@ pub struct PodPolicy {
     pub certificate_life: Duration,
     /// How long an idle target waits for its source before it is replaced.
     pub target_deadline: Duration,
+    /// The bandwidth limit with which pods start, instead of the clone's own; `None` without a budget.
+    pub start_limit: Option<Rate>,
 }
 
 /// When clones may start.
@@ -137,6 +139,8 @@ pub struct SchedulingPolicy {
     pub running_max: usize,
     /// The same for each target storage class.
     pub running_max_per_class: usize,
+    /// Bandwidth that all running clones share; `None` for no limit.
+    pub bandwidth_budget: Option<Rate>,
 }
 
 /// Intervals and limits.
@@ -199,8 +203,13 @@ impl Default for Policy {
                 tls_min_version: "VersionTLS12".to_owned(),
                 certificate_life: Duration::from_secs(24 * 3600),
                 target_deadline: Duration::from_secs(12 * 3600),
+                start_limit: None,
             },
-            scheduling: SchedulingPolicy { running_max: 20, running_max_per_class: 20 },
+            scheduling: SchedulingPolicy {
+                running_max: 20,
+                running_max_per_class: 20,
+                bandwidth_budget: None,
+            },
             intervals: Intervals {
                 poll: Duration::from_secs(2),
                 scrape_limit: Duration::from_secs(2),

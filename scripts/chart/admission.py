@@ -156,6 +156,7 @@ BAD_PODS = [
     ((*C, "envFrom"), [{"secretRef": {"name": "db-password"}}], "variables"),
     ((*C, "env", "+"), {"name": "X", "valueFrom": {"secretKeyRef": {"name": "db-password", "key": "k"}}}, "variables"),
     ((*C, "env", "+"), {"name": "X", "valueFrom": {"configMapKeyRef": {"name": "any", "key": "k"}}}, "variables"),
+    ((*C, "env", "+"), {"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.serviceAccountName"}}}, "variables"),
 ]
 BAD_SECRETS = [
     (("metadata", "name"), "db-password", "name of a clone's Secret"),

@@ -80,6 +80,7 @@ def values(helm):
             "DECANT_PULL_POLICY": "Always",
             "DECANT_PULL_SECRETS": "first,second",
             "DECANT_MAX_CLONES": "7",
+            "DECANT_TOTAL_BANDWIDTH_LIMIT": "500MiB/s",
             "DECANT_POLL_SECS": "3",
             "DECANT_CERTIFICATE_SECS": "4000000",
             "DECANT_FILESYSTEM_OVERHEAD": "0.1",

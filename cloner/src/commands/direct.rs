@@ -12,6 +12,7 @@ use crate::commands::metrics_server::{self, SERVER_END};
 use crate::commands::{new_progress, source_config, target_config, termination_message};
 use crate::direct::{DirectClone, DirectSource};
 use crate::error::Result;
+use crate::pipeline::rate_limiter::RateLimiter;
 use crate::report::progress_log::{ProgressLog, summary};
 use crate::report::ticker::{TICK, Ticker};
 use crate::volume::destination::Destination;
@@ -22,16 +23,17 @@ use crate::writing::{Writing, WrittenClone};
 /// target pod. A clone that was interrupted resumes.
 pub fn run(args: &DirectArgs, environment: &Environment, stop: &Stop) -> Result<()> {
     termination_message::on_failure(&args.pod.termination_log, || {
+        let limiter = Arc::new(RateLimiter::new(args.limit));
         let source = DirectSource {
             path: source_config::path(args.source.as_deref(), environment)?,
             content: source_config::content(args.content_type.as_deref(), environment)?,
-            limit: args.limit,
+            limiter: Arc::clone(&limiter),
             restart: false,
         };
         let threads = args.pod.tuning.threads();
         let writing = target_config::writing(args.target.as_deref(), args.verify, threads, environment)?;
         let progress = new_progress();
-        let metrics = metrics_server::start(args.metrics_port, environment, &progress)?;
+        let metrics = metrics_server::start(args.metrics_port, environment, &progress, &limiter)?;
         log::info!("cloning {} as {} directly to {}", source.path.display(), source.content, shown(&writing));
         let mut progress_log = ProgressLog::default();
         let ticker = Ticker::start(Arc::clone(&progress), TICK, move |progress| {

@@ -12,11 +12,14 @@ use decant_shared::net::tls::reloading_config::ReloadingConfig;
 use decant_shared::net::tls::server;
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::{METRICS_CERTIFICATE_FILE, METRICS_KEY_FILE};
+use decant_shared::protocol::limit_order::{KEY_VARIABLE, POD_UID_VARIABLE};
 use decant_shared::protocol::progress::Progress;
 use rustls::ServerConfig;
 
 use crate::commands::environment::Environment;
 use crate::error::{Error, Kind, Result};
+use crate::pipeline::rate_limiter::RateLimiter;
+use crate::report::limit_control::{LimitControl, OrderAddress};
 use crate::report::metrics::Metrics;
 
 /// Validity of the self-signed certificate of the metrics page, as in CDI (docs/protocol.md section 1.12).
@@ -24,19 +27,35 @@ const METRICS_CERTIFICATE_DAYS: i64 = 365;
 /// How long scrapers may take to finish reading after the clone.
 pub(super) const SERVER_END: Duration = Duration::from_secs(2);
 
-/// Starts the server of the metrics page at `port` (0: any free port). The environment names the owner of the clone, and
-/// the certificate if there is one.
-pub(super) fn start(port: u16, environment: &Environment, progress: &Arc<Progress>) -> Result<Server> {
+/// Starts the server of the metrics page at `port` (0: any free port). The environment names the owner of the clone, the
+/// certificate if there is one, and the key of the controller if `limiter` may be changed.
+pub(super) fn start(
+    port: u16,
+    environment: &Environment,
+    progress: &Arc<Progress>,
+    limiter: &Arc<RateLimiter>,
+) -> Result<Server> {
     let owner_uid = environment.get("OWNER_UID").unwrap_or_else(|| {
         log::warn!("OWNER_UID is not set: controllers will not find the progress of this clone");
         ""
     });
     let tls = metrics_tls(environment)?;
     let listener = listen(port)?;
-    let service = Metrics::new(Arc::clone(progress), owner_uid.to_owned());
+    let control = LimitControl::new(Arc::clone(limiter), orders(environment)?);
+    let service = Metrics::new(Arc::clone(progress), control, owner_uid.to_owned());
     // With a separate stop token: the page stays available while the clone stops.
     Server::start("metrics", listener, Some(tls), Limits::default(), Arc::new(service), Stop::new())
         .map_err(|e| Error::io(Kind::Failed, "cannot start the metrics server", e))
+}
+
+/// Whose orders about the bandwidth limit are followed. Without the key of a controller there are none.
+fn orders(environment: &Environment) -> Result<Option<OrderAddress>> {
+    let Some(key) = environment.get(KEY_VARIABLE) else { return Ok(None) };
+    let key = key.parse().map_err(|_| {
+        Error::usage(format!("{KEY_VARIABLE} is not a public key: it must have 64 hexadecimal digits"))
+    })?;
+    let pod_uid = environment.require(POD_UID_VARIABLE, "the UID of this pod")?.to_owned();
+    Ok(Some(OrderAddress { key, pod_uid }))
 }
 
 fn listen(port: u16) -> Result<TcpListener> {

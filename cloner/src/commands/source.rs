@@ -20,7 +20,7 @@ pub fn run(args: &SourceArgs, environment: &Environment, stop: &Stop) -> Result<
     termination_message::on_failure(&args.pod.termination_log, || {
         let source = Source::configure(args, environment)?;
         let progress = new_progress();
-        let metrics = metrics_server::start(args.metrics_port, environment, &progress)?;
+        let metrics = metrics_server::start(args.metrics_port, environment, &progress, &source.limiter)?;
         log::info!("sending {} as {} to {}", source.path.display(), source.content, source.url);
         let mut progress_log = ProgressLog::default();
         let ticker = Ticker::start(Arc::clone(&progress), TICK, move |progress| {

@@ -1,6 +1,7 @@
 //! A source's configuration as CDI's controllers give it (docs/protocol.md sections 1.2 to 1.4).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use decant_shared::net::tls::client;
@@ -12,6 +13,7 @@ use rustls::ClientConfig;
 use crate::commands::cli::SourceArgs;
 use crate::commands::environment::Environment;
 use crate::error::{Error, Result};
+use crate::pipeline::rate_limiter::RateLimiter;
 use crate::send::request::Timeouts;
 use crate::send::source::Source;
 use crate::send::url::UploadUrl;
@@ -31,7 +33,7 @@ impl Source {
             compress_threads: args.pod.tuning.threads(),
             compression: args.compression,
             expected_bytes: (args.upload_bytes > 0).then_some(args.upload_bytes),
-            limit: args.limit,
+            limiter: Arc::new(RateLimiter::new(args.limit)),
             streams: usize::from(args.streams),
             patience: Duration::from_secs(args.retry_secs),
             timeouts: Timeouts {

@@ -38,7 +38,7 @@ pub struct SinkContext<'a> {
 pub struct BatchSink<'a> {
     deal: Deal<Batch>,
     context: SinkContext<'a>,
-    limiter: RateLimiter,
+    limiter: &'a RateLimiter,
     batch: Batch,
     segments: SegmentHasher,
     page_cache: DropAfterRead,
@@ -48,7 +48,7 @@ pub struct BatchSink<'a> {
 
 impl<'a> BatchSink<'a> {
     /// Makes a sink whose batches go to `deal`, at the rate that `limiter` permits.
-    pub fn new(deal: Deal<Batch>, context: SinkContext<'a>, limiter: RateLimiter) -> Self {
+    pub fn new(deal: Deal<Batch>, context: SinkContext<'a>, limiter: &'a RateLimiter) -> Self {
         Self {
             deal,
             context,

@@ -14,12 +14,13 @@ pub mod batch_stream;
 mod held;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::{Builder, scope};
 
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::{Phase, Progress};
-use decant_shared::protocol::units::{Bytes, Rate};
+use decant_shared::protocol::units::Bytes;
 
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::direct::batch::batches;
@@ -41,8 +42,8 @@ pub struct DirectSource {
     pub path: PathBuf,
     /// What it is.
     pub content: ContentType,
-    /// The limit on the bytes that are read.
-    pub limit: Option<Rate>,
+    /// The limit on the bytes that are read. All attempts share it.
+    pub limiter: Arc<RateLimiter>,
     /// Whether to write everything, even what a previous attempt left.
     pub restart: bool,
 }
@@ -131,9 +132,8 @@ impl<'a> DirectClone<'a> {
         progress.enter(Phase::Copy);
         let written = scope(|scope| {
             let reader = Builder::new().name("reader".to_owned()).spawn_scoped(scope, move || {
-                let limiter = RateLimiter::new(source.limit);
                 let context = SinkContext { pool, progress, stop };
-                self.read(BatchSink::new(deal, context, limiter))
+                self.read(BatchSink::new(deal, context, &source.limiter))
             });
             let writer = Builder::new().name("writer".to_owned()).spawn_scoped(scope, move || {
                 let passing_bytes = match content {

@@ -71,7 +71,7 @@ pub fn run(
             );
         }
         progress.enter(Phase::Copy);
-        let throttle = Throttle::new(source.limit, compression_mode, streams);
+        let throttle = Throttle::new(&source.limiter, compression_mode, streams);
         let is_broken = &AtomicBool::new(false);
         let context = SendContext {
             source,

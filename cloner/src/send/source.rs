@@ -7,9 +7,9 @@ use std::time::Duration;
 use decant_shared::net::tls::reloading_config::ReloadingConfig;
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::Progress;
-use decant_shared::protocol::units::Rate;
 use rustls::ClientConfig;
 
+use crate::pipeline::rate_limiter::RateLimiter;
 use crate::send::compression::Compression;
 use crate::send::request::Timeouts;
 use crate::send::url::UploadUrl;
@@ -33,8 +33,8 @@ pub struct Source {
     pub compression: Compression,
     /// Bytes to expect if the volume has no size. Only for progress.
     pub expected_bytes: Option<u64>,
-    /// The limit on bandwidth, after compression.
-    pub limit: Option<Rate>,
+    /// The limit on bandwidth, after compression. All attempts share it.
+    pub limiter: Arc<RateLimiter>,
     /// The number of connections that carry the clone, if the target supports several and there is enough data.
     pub streams: usize,
     /// How long to retry while a target is busy or not reachable yet.

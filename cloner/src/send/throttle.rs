@@ -4,7 +4,6 @@
 use std::time::Instant;
 
 use decant_shared::process::stop::Stop;
-use decant_shared::protocol::units::Rate;
 
 use crate::pipeline::rate_limiter::RateLimiter;
 use crate::send::block::EncodedBlock;
@@ -12,20 +11,20 @@ use crate::send::compression::{BlockMode, CompressionMode, RateMonitor};
 
 /// Sees every block of frames when it is sent.
 pub struct Throttle<'a> {
-    rate_limiter: RateLimiter,
+    rate_limiter: &'a RateLimiter,
     monitor: Option<RateMonitor<'a>>,
     /// The time when the previous block was sent.
     previous: Instant,
 }
 
 impl<'a> Throttle<'a> {
-    /// Limits the rate to `limit`, and reports what is sent over `connections` to `compression_mode`.
-    pub fn new(limit: Option<Rate>, compression_mode: &'a CompressionMode, connections: usize) -> Self {
-        Self {
-            rate_limiter: RateLimiter::new(limit),
-            monitor: compression_mode.monitor(connections),
-            previous: Instant::now(),
-        }
+    /// Keeps the rate that `rate_limiter` permits, and reports what is sent over `connections` to `compression_mode`.
+    pub fn new(
+        rate_limiter: &'a RateLimiter,
+        compression_mode: &'a CompressionMode,
+        connections: usize,
+    ) -> Self {
+        Self { rate_limiter, monitor: compression_mode.monitor(connections), previous: Instant::now() }
     }
 
     /// Waits until `block` may be sent. Returns early on a stop.

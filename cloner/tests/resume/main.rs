@@ -9,6 +9,7 @@ mod direct;
 mod failing;
 mod flooded;
 mod kills;
+mod limits;
 mod matrix;
 mod modes;
 mod pair;

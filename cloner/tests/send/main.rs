@@ -7,6 +7,7 @@ mod early;
 mod hostile;
 mod image;
 mod input;
+mod limits;
 mod page;
 mod process;
 mod progress;

@@ -128,7 +128,8 @@ pub const SOURCE_POD: &str = "decant.dev/source-pod";
 pub const OUTCOME: &str = "decant.dev/outcome";
 /// On a source pod: UID of the target pod to which it sends.
 pub const TARGET_POD_UID: &str = "decant.dev/target-pod-uid";
-/// On a DataVolume or PVC, by its user: limit of the bytes on the wire, such as `50MiB/s`.
+/// On a DataVolume or PVC, by its user: limit of the bytes on the wire, such as `50MiB/s`; a change applies to a running
+/// clone.
 pub const BANDWIDTH_LIMIT: &str = "decant.dev/bandwidth-limit";
 /// On a DataVolume or PVC, by its user: number of connections for a large volume, 1 to 8.
 pub const STREAMS: &str = "decant.dev/streams";
@@ -205,6 +206,8 @@ pub const SENT_BYTES: &str = "decant.dev/sent-bytes";
 pub const TOTAL_BYTES: &str = "decant.dev/total-bytes";
 /// On a DataVolume: the current rate.
 pub const RATE_BYTES: &str = "decant.dev/rate-bytes-per-second";
+/// On a DataVolume: the bandwidth limit in force, if there is one.
+pub const LIMIT_BYTES: &str = "decant.dev/limit-bytes-per-second";
 /// On a DataVolume: estimated seconds until the clone is done.
 pub const LEFT_SECS: &str = "decant.dev/left-secs";
 /// On a DataVolume: what the transfer does now, as the source's metrics name it: `copy`, `sync`, `verify` and others.

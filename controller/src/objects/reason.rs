@@ -109,6 +109,8 @@ pub enum Reason {
     CloneTransfer,
     /// An event: a reserved volume is kept.
     VolumeKept,
+    /// An event: the bandwidth limit of a running clone was changed to something that is not a limit.
+    BandwidthLimitNotValid,
     /// An event: an object cannot be decoded.
     ObjectUnreadable,
     /// An event: the clone waits for an object that cannot be decoded.
@@ -177,6 +179,7 @@ impl Reason {
             Reason::AttributesNotKept => "AttributesNotKept",
             Reason::CloneTransfer => "CloneTransfer",
             Reason::VolumeKept => "VolumeKept",
+            Reason::BandwidthLimitNotValid => "BandwidthLimitNotValid",
             Reason::ObjectUnreadable => "ObjectUnreadable",
             Reason::WaitsForUnreadable => "WaitsForUnreadable",
             Reason::ContainerCreating => "ContainerCreating",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use decant_shared::protocol::prometheus::{MetricKind, MetricsPage, NameError, SampleValue};
+use decant_shared::protocol::units::Rate;
 
 use crate::api::client::KubeCluster;
 use crate::api::counted::Counted;
@@ -39,6 +40,7 @@ pub(super) fn page(health: &HealthState) -> Result<String, NameError> {
         populated_claims(&mut page, &reconciler)?;
         restarts(&mut page, &reconciler)?;
         clones(&mut page, &reconciler)?;
+        bandwidth(&mut page, &reconciler)?;
     }
     Ok(page.render())
 }
@@ -221,7 +223,23 @@ fn clones(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameErr
     })?;
     each("decant_clone_rate_bytes_per_second", "Rate of a running clone.", &|progress| {
         progress.rate_bytes_per_sec.map(SampleValue::from)
+    })?;
+    let help = "Bandwidth limit in force of a running clone; absent without a limit.";
+    each("decant_clone_bandwidth_limit_bytes_per_second", help, &|progress| {
+        progress.limit.map(|Rate(bytes_per_sec)| SampleValue::from(bytes_per_sec))
     })
+}
+
+/// The budget of all clones together, if there is one, and what is allotted of it.
+fn bandwidth(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError> {
+    let bandwidth = &reconciler.pollers.bandwidth;
+    let Some(Rate(budget)) = bandwidth.budget() else { return Ok(()) };
+    let help = "Bandwidth that all running clones share; absent without a budget.";
+    page.family("decant_bandwidth_budget_bytes_per_second", help, MetricKind::Gauge)?.sample(&[], budget)?;
+    let help = "Sum of the bandwidth limits in force of all running clones; absent without a budget.";
+    page.family("decant_bandwidth_allotted_bytes_per_second", help, MetricKind::Gauge)?
+        .sample(&[], bandwidth.allotted())
+        .map(drop)
 }
 
 fn count(number: usize) -> SampleValue {

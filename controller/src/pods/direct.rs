@@ -5,15 +5,14 @@ use decant_shared::protocol::units::Overhead;
 use serde_json::{Map, Value, json};
 
 use crate::objects::annotations::{
-    BANDWIDTH_LIMIT, CREATED_BY_UPLOAD_CONTROLLER, READBACK, ROLE, SOURCE_POD_OF, TARGET_CONTAINER,
-    UPLOAD_TARGET, VERIFY,
+    CREATED_BY_UPLOAD_CONTROLLER, READBACK, ROLE, SOURCE_POD_OF, TARGET_CONTAINER, UPLOAD_TARGET, VERIFY,
 };
 use crate::objects::claim::VolumeMode;
 use crate::objects::{Claim, Key, names};
 use crate::pods::clone_pods::{ClonePods, DEVICE, SOURCE_DIRECTORY};
 use crate::pods::role::Role;
 use crate::pods::source;
-use crate::pods::template::{PodTemplate, data_volume, labels, members, preallocation};
+use crate::pods::template::{PodTemplate, data_volume, labels, limit, members, preallocation};
 
 /// Where a source's block volume appears; the target's is at its usual place.
 const SOURCE_DEVICE: &str = "/dev/decant-source";
@@ -99,9 +98,7 @@ fn environment(clone: &ClonePods<'_>, overhead: Overhead) -> Vec<Value> {
     if claim.spec.volume_mode == VolumeMode::Block {
         environment.push(json!({ "name": "DESTINATION", "value": DEVICE }));
     }
-    if let Some(limit) = claim.metadata.annotation(BANDWIDTH_LIMIT) {
-        environment.push(json!({ "name": "DECANT_LIMIT", "value": limit }));
-    }
+    environment.extend(limit(clone));
     if claim.metadata.annotation(VERIFY) == Some(READBACK) {
         environment.push(json!({ "name": "DECANT_VERIFY", "value": READBACK }));
     }

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::objects::annotations::{
-    BANDWIDTH_LIMIT, CLONE_UNIQUE_ID, CREATED_BY_CONTROLLER, PROMETHEUS, SOURCE_CONTAINER, SOURCE_POD_OF,
-    STREAMS, UPLOAD_TARGET,
+    CLONE_UNIQUE_ID, CREATED_BY_CONTROLLER, PROMETHEUS, SOURCE_CONTAINER, SOURCE_POD_OF, STREAMS,
+    UPLOAD_TARGET,
 };
 use crate::objects::claim::VolumeMode;
 use crate::objects::names::NameStyle;
@@ -12,7 +12,7 @@ use crate::objects::{Claim, Key, Pod, names};
 use crate::pods::clone_pods::{ClonePods, DEVICE, SOURCE_DIRECTORY};
 use crate::pods::keys;
 use crate::pods::role::Role;
-use crate::pods::template::{PodTemplate, attach, data_volume, labels, members, preallocation};
+use crate::pods::template::{PodTemplate, attach, data_volume, labels, limit, members, preallocation};
 
 /// Where the certificate of the metrics page and the renewed keys are mounted.
 const METRICS_DIRECTORY: &str = "/etc/metrics-tls";
@@ -85,9 +85,7 @@ fn environment(clone: &ClonePods<'_>, secret: &str, host: &str, server_ca_pem: &
         json!({ "name": "METRICS_TLS_KEY_FILE", "value": format!("{METRICS_DIRECTORY}/tls.key") }),
         keys::variable(METRICS_DIRECTORY),
     ];
-    if let Some(limit) = clone.target.metadata.annotation(BANDWIDTH_LIMIT) {
-        environment.push(json!({ "name": "DECANT_LIMIT", "value": limit }));
-    }
+    environment.extend(limit(clone));
     if let Some(streams) = clone.target.metadata.annotation(STREAMS) {
         environment.push(json!({ "name": "DECANT_STREAMS", "value": streams }));
     }

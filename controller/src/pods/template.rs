@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use decant_shared::protocol::limit_order::{KEY_VARIABLE, POD_UID_VARIABLE};
+use decant_shared::protocol::units::Rate;
 use serde_json::{Map, Value, json};
 
-use crate::objects::annotations::{APP, APP_VALUE, COMPONENT, PRIORITY_CLASS, ROLE};
+use crate::objects::annotations::{APP, APP_VALUE, BANDWIDTH_LIMIT, COMPONENT, PRIORITY_CLASS, ROLE};
 use crate::objects::claim::VolumeMode;
 use crate::objects::names::NameStyle;
 use crate::objects::placement::{self, Placement};
@@ -199,6 +201,22 @@ pub(super) fn attach(
         }
     }
     container.insert("volumeMounts".to_owned(), mounts.into());
+}
+
+/// The variables about the bandwidth limit: the one to start with, and whose orders change it.
+pub(super) fn limit(clone: &ClonePods<'_>) -> Vec<Value> {
+    let own = clone.target.metadata.annotation(BANDWIDTH_LIMIT).map(str::to_owned);
+    let start = clone.policy.start_limit.map(|Rate(bytes_per_sec)| bytes_per_sec.to_string());
+    let mut variables = Vec::new();
+    if let Some(limit) = start.or(own) {
+        variables.push(json!({ "name": "DECANT_LIMIT", "value": limit }));
+    }
+    if let Some(signer) = clone.seal.limit_signer() {
+        let uid = json!({ "fieldRef": { "apiVersion": "v1", "fieldPath": "metadata.uid" } });
+        variables.push(json!({ "name": KEY_VARIABLE, "value": signer.public_key() }));
+        variables.push(json!({ "name": POD_UID_VARIABLE, "valueFrom": uid }));
+    }
+    variables
 }
 
 /// Whether the clone into `claim` shall preallocate its space.

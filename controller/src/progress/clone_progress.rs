@@ -23,6 +23,8 @@ pub struct Progress {
     pub rate_bytes_per_sec: Option<u64>,
     /// The phase of the transfer, if the source reports it.
     pub phase: Option<Phase>,
+    /// The bandwidth limit in force, if there is one.
+    pub limit: Option<Rate>,
 }
 
 impl Progress {
@@ -80,8 +82,9 @@ pub(super) fn updated(before: Option<&Progress>, new: SourceReading, since: Dura
         (None, Some(now)) => Some(now as u64),
         (_, None) => None,
     };
-    let SourceReading { percent, sent_bytes, total_bytes, phase } = new;
-    Progress { percent, sent_bytes, total_bytes, rate_bytes_per_sec: rate, phase }
+    let SourceReading { percent, sent_bytes, total_bytes, phase, limit } = new;
+    let limit = limit.and_then(|limit| limit.limit);
+    Progress { percent, sent_bytes, total_bytes, rate_bytes_per_sec: rate, phase, limit }
 }
 
 #[cfg(test)]
@@ -89,7 +92,7 @@ mod tests {
     use super::*;
 
     fn reading(percent: f64, sent: u64) -> SourceReading {
-        SourceReading { percent, sent_bytes: Some(sent), total_bytes: Some(1000), phase: None }
+        SourceReading { percent, sent_bytes: Some(sent), total_bytes: Some(1000), phase: None, limit: None }
     }
 
     #[test]

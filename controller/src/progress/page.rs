@@ -1,8 +1,14 @@
 //! Reads the metrics page of a source.
 
+use std::time::Duration;
+
 use decant_shared::protocol::cdi::{OLD_PROGRESS_METRIC, OWNER_LABEL, PROGRESS_METRIC};
+use decant_shared::protocol::limit_order::{
+    LIMIT_METRIC, LIMIT_WAIT_METRIC, LIMITED_BYTES_METRIC, SEQUENCE_METRIC,
+};
 use decant_shared::protocol::progress::Phase;
 use decant_shared::protocol::prometheus::{Sample, parse};
+use decant_shared::protocol::units::Rate;
 
 /// The progress of a clone, as its source reports it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,6 +22,21 @@ pub struct SourceReading {
     pub total_bytes: Option<u64>,
     /// The phase of the transfer. CDI's cloner does not report it.
     pub phase: Option<Phase>,
+    /// The bandwidth limit. CDI's cloner and older versions do not report it.
+    pub limit: Option<LimitReading>,
+}
+
+/// The bandwidth limit of a clone, as its source reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitReading {
+    /// The limit in force; `None` if there is none.
+    pub limit: Option<Rate>,
+    /// The number of the last order that the source followed.
+    pub sequence: u64,
+    /// Bytes that count against the limit.
+    pub limited_bytes: u64,
+    /// For how long the limit held the data back.
+    pub waited: Duration,
 }
 
 /// Finds the reading of `owner_uid` on a page. The error describes what is wrong with the page.
@@ -35,11 +56,22 @@ pub fn reading(page: &str, owner_uid: &str) -> Result<SourceReading, String> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         (0.0..9e15).contains(&value).then_some(value as u64)
     };
+    let seconds = |name: &str| {
+        let value = samples.iter().find(|sample| sample.name == name).map_or(0.0, |sample| sample.value);
+        Duration::try_from_secs_f64(value).unwrap_or_default()
+    };
+    let limit = count(LIMIT_METRIC).map(|limit| LimitReading {
+        limit: (limit > 0).then_some(Rate(limit)),
+        sequence: count(SEQUENCE_METRIC).unwrap_or_default(),
+        limited_bytes: count(LIMITED_BYTES_METRIC).unwrap_or_default(),
+        waited: seconds(LIMIT_WAIT_METRIC),
+    });
     Ok(SourceReading {
         percent,
         sent_bytes: count("decant_durable_bytes").or_else(|| count("decant_sent_bytes_total")),
         total_bytes: count("decant_stream_size_bytes"),
         phase: samples.iter().find_map(phase),
+        limit,
     })
 }
 
@@ -77,6 +109,25 @@ mod tests {
             page + "decant_durable_bytes 3\ndecant_phase{phase=\"copy\"} 0\ndecant_phase{phase=\"sync\"} 1\n";
         let reading = super::reading(&page, "u").unwrap();
         assert_eq!((reading.sent_bytes, reading.phase), (Some(3), Some(Phase::Sync)));
+    }
+
+    #[test]
+    fn the_limit_is_read_from_a_source_that_reports_it() {
+        let page = format!(
+            "{PROGRESS_METRIC}{{ownerUID=\"u\"}} 50\n{LIMIT_METRIC} 5000\n{SEQUENCE_METRIC} 1700000000000\n\
+             {LIMITED_BYTES_METRIC} 70\n{LIMIT_WAIT_METRIC} 1.5\n"
+        );
+        let limit = LimitReading {
+            limit: Some(Rate(5000)),
+            sequence: 1_700_000_000_000,
+            limited_bytes: 70,
+            waited: Duration::from_millis(1500),
+        };
+        assert_eq!(reading(&page, "u").unwrap().limit, Some(limit));
+        let page = page.replace(" 5000\n", " 0\n");
+        assert_eq!(reading(&page, "u").unwrap().limit, Some(LimitReading { limit: None, ..limit }));
+        let page = format!("{PROGRESS_METRIC}{{ownerUID=\"u\"}} 50\n");
+        assert_eq!(reading(&page, "u").unwrap().limit, None);
     }
 
     #[test]

@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use decant_shared::process::panics;
 use decant_shared::process::stop::Stop;
 
 use crate::objects::annotations::{SOURCE_CONTAINER, TARGET_CONTAINER};
 use crate::objects::{Key, Pod, Uid};
-use crate::policy::Intervals;
+use crate::policy::{Intervals, SchedulingPolicy};
+use crate::progress::bandwidth::Bandwidth;
 use crate::progress::clone_progress::{Progress, updated};
 use crate::progress::scraper::{ScrapeRoute, Scraper};
 use crate::watch::queue::Queue;
@@ -20,6 +21,8 @@ use crate::watch::watcher::Wake;
 
 /// The longest interval of polls. A pod that does not answer is polled less and less often, up to this interval.
 const SILENT_POLL: Duration = Duration::from_secs(30);
+/// The pause before the first poll of a pod, and before the second one if only that can give it its share.
+pub const FIRST_POLL: Duration = Duration::from_millis(500);
 
 /// How a poll of a source pod ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +155,8 @@ pub struct Pollers {
     pub readings: Readings,
     /// Counts of the outcomes.
     pub outcomes: PollOutcomes,
+    /// The bandwidth limits, which the polls carry.
+    pub bandwidth: Bandwidth,
     scraper: Scraper,
     every: Intervals,
     wake: Wake,
@@ -164,10 +169,17 @@ impl Pollers {
             queue: Queue::default(),
             readings: Readings::default(),
             outcomes: PollOutcomes::default(),
+            bandwidth: Bandwidth::new(None, 0),
             scraper,
             every,
             wake,
         }
+    }
+
+    /// Shares the budget of `scheduling`.
+    pub fn with_budget(self, scheduling: &SchedulingPolicy) -> Self {
+        let clones_max = u64::try_from(scheduling.running_max).unwrap_or(u64::MAX);
+        Self { bandwidth: Bandwidth::new(scheduling.bandwidth_budget, clones_max), ..self }
     }
 
     /// Starts `count` threads.
@@ -204,8 +216,12 @@ impl Pollers {
         };
         let container = if pod.is_direct() { TARGET_CONTAINER } else { SOURCE_CONTAINER };
         let runs = pod.container_status(container).is_some_and(|status| status.state.running.is_some());
-        let result =
-            if runs { self.scraper.scrape(&pod, owner_uid.as_str(), way) } else { Err(String::new()) };
+        let result = if runs {
+            let order = self.bandwidth.order(key, Instant::now(), unix_millis());
+            self.scraper.scrape(&pod, owner_uid.as_str(), order, way)
+        } else {
+            Err(String::new())
+        };
         let interval = poll_interval(self.readings.len(), &self.every);
         let mut map = self.readings.lock();
         let followed = map.get_mut(key)?;
@@ -216,6 +232,8 @@ impl Pollers {
                 } else {
                     PollOutcome::Proxy
                 });
+                let is_learned =
+                    self.bandwidth.answered(key, &pod.metadata.uid, reading.limit, Instant::now());
                 let new = updated(followed.progress.as_ref(), reading, followed.read_at.elapsed());
                 followed.way = way;
                 followed.failures = 0;
@@ -226,7 +244,7 @@ impl Pollers {
                 if has_news {
                     (self.wake)(key.clone());
                 }
-                Some(interval)
+                Some(if is_learned { FIRST_POLL.min(interval) } else { interval })
             }
             Err(_) if !runs => Some(interval),
             Err(e) => {
@@ -239,6 +257,12 @@ impl Pollers {
             }
         }
     }
+}
+
+/// The time in milliseconds since 1970.
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

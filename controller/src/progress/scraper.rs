@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use decant_shared::protocol::limit_order::{LimitOrder, LimitSigner};
 use decant_shared::protocol::prometheus::PAGE_MAX_BYTES;
 use ureq::config::Config;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -19,6 +20,8 @@ use crate::progress::page::{SourceReading, reading};
 
 /// The port's name in the source pod (docs/protocol.md section 3.3).
 const PORT_NAME: &str = "metrics";
+/// The path of the page.
+const PAGE: &str = "/metrics";
 
 /// The route of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,20 +44,29 @@ impl ScrapeRoute {
 pub struct Scraper {
     cluster: Arc<dyn Cluster>,
     pki: Arc<Pki>,
+    /// Signs orders about bandwidth limits.
+    signer: Option<LimitSigner>,
     limit: Duration,
 }
 
 impl Scraper {
-    /// A scraper that allows `limit` for each route.
+    /// A scraper that allows `limit` for each route. It sends no orders.
     pub fn new(cluster: Arc<dyn Cluster>, pki: Arc<Pki>, limit: Duration) -> Self {
-        Self { cluster, pki, limit }
+        Self { cluster, pki, signer: None, limit }
     }
 
-    /// Reads the progress of the clone `owner_uid` from `pod`. `first` is the route that worked last time.
+    /// Sends orders that `signer` signs.
+    pub fn with_signer(self, signer: Option<LimitSigner>) -> Self {
+        Self { signer, ..self }
+    }
+
+    /// Reads the progress of the clone `owner_uid` from `pod`, and gives it `order`. `first` is the route that worked
+    /// last time.
     pub fn scrape(
         &self,
         pod: &Pod,
         owner_uid: &str,
+        order: Option<LimitOrder>,
         first: ScrapeRoute,
     ) -> Result<(SourceReading, ScrapeRoute), String> {
         let routes = if first == ScrapeRoute::Direct {
@@ -62,11 +74,14 @@ impl Scraper {
         } else {
             [ScrapeRoute::Proxy, ScrapeRoute::Direct]
         };
+        let query = order.zip(self.signer.as_ref());
+        let query = query.map(|(order, signer)| order.query(pod.metadata.uid.as_str(), signer));
+        let path = query.map_or_else(|| PAGE.to_owned(), |query| format!("{PAGE}?{query}"));
         let mut failures = Vec::new();
         for route in routes {
             let page = match route {
-                ScrapeRoute::Direct => self.direct(pod),
-                ScrapeRoute::Proxy => self.proxied(pod),
+                ScrapeRoute::Direct => self.direct(pod, &path),
+                ScrapeRoute::Proxy => self.proxied(pod, &path),
             };
             match page.and_then(|page| reading(&page, owner_uid)) {
                 Ok(reading) => return Ok((reading, route)),
@@ -78,19 +93,18 @@ impl Scraper {
 
     /// The pod of a direct clone has a certificate that nobody signed, so that it needs no Secret: as with
     /// [`Scraper::proxied`], an attacker on the way can forge a percentage, and nothing else.
-    fn direct(&self, pod: &Pod) -> Result<String, String> {
+    fn direct(&self, pod: &Pod, path: &str) -> Result<String, String> {
         let ip: IpAddr = pod.status.pod_ip.parse().map_err(|_| "the pod has no address".to_owned())?;
         let address = SocketAddr::new(ip, port(pod)?);
         let host = names::metrics_host(&pod.metadata.name);
         let roots_pem = self.pki.server_bundle_pem();
-        fetch(&host, address, Some(&*roots_pem).filter(|_| !pod.is_direct()), self.limit)
+        fetch(&host, address, path, Some(&*roots_pem).filter(|_| !pod.is_direct()), self.limit)
     }
 
-    /// The API server does not check the pod's certificate: an attacker between it and the node can forge a percentage,
-    /// and nothing else.
-    fn proxied(&self, pod: &Pod) -> Result<String, String> {
-        let page =
-            self.cluster.pod_proxy(&pod.metadata.key(), port(pod)?, "/metrics", self.limit, PAGE_MAX_BYTES);
+    /// The API server does not check the pod's certificate: an attacker between it and the node can forge a percentage
+    /// and a limit in force, and nothing else (docs/decisions/0015).
+    fn proxied(&self, pod: &Pod, path: &str) -> Result<String, String> {
+        let page = self.cluster.pod_proxy(&pod.metadata.key(), port(pod)?, path, self.limit, PAGE_MAX_BYTES);
         page.map_err(|e| e.to_string())
     }
 }
@@ -101,11 +115,12 @@ fn port(pod: &Pod) -> Result<u16, String> {
     port.ok_or_else(|| format!("the pod has no port called {PORT_NAME}"))
 }
 
-/// `GET https://host/metrics` from `address`, whose certificate is checked against `roots_pem`, if there are any. Uses no
+/// `GET https://host` and `path` from `address`, whose certificate is checked against `roots_pem`, if there are any. Uses no
 /// proxy, follows no redirect, and reads at most the length of a metrics page.
 fn fetch(
     host: &str,
     address: SocketAddr,
+    path: &str,
     roots_pem: Option<&str>,
     limit: Duration,
 ) -> Result<String, String> {
@@ -122,7 +137,7 @@ fn fetch(
         .user_agent("decant-controller")
         .build();
     let agent = Agent::with_parts(config, DefaultConnector::default(), OneAddress(address));
-    let mut answer = agent.get(format!("https://{host}/metrics")).call().map_err(|e| e.to_string())?;
+    let mut answer = agent.get(format!("https://{host}{path}")).call().map_err(|e| e.to_string())?;
     if answer.status() != 200 {
         return Err(format!("status {}", answer.status()));
     }
@@ -204,7 +219,7 @@ mod tests {
             Stop::new(),
         )
         .unwrap();
-        let page = fetch(HOST, address, roots, Duration::from_millis(700));
+        let page = fetch(HOST, address, PAGE, roots, Duration::from_millis(700));
         running.shut_down(Duration::from_millis(1));
         page
     }

@@ -4,7 +4,7 @@ use decant_shared::process::panics::Panic;
 use serde_json::{Value, json};
 
 use crate::objects::annotations::{
-    CLONE_ERROR, CLONE_PHASE, RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE, TRANSFER_MODE,
+    BANDWIDTH_LIMIT, CLONE_ERROR, CLONE_PHASE, RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE, TRANSFER_MODE,
 };
 use crate::objects::data_volume::DataVolumeStatus;
 use crate::objects::{ConditionStatus, ConditionType, DataVolumePhase, Key, Kind, Meta, Reason};
@@ -229,6 +229,12 @@ pub fn waits_for_unreadable(odd: &UnreadableObject, key: &Key) -> Event {
         )
     };
     warning(Reason::WaitsForUnreadable, &text)
+}
+
+/// The event about a bandwidth limit that was changed to something that is not a limit.
+pub fn limit_not_valid(why: &str) -> Event {
+    let text = format!("{BANDWIDTH_LIMIT}: {why}; the previous limit stays");
+    warning(Reason::BandwidthLimitNotValid, &text)
 }
 
 /// The event about a fault of the controller during a round of a clone.

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::objects::annotations::{CLONE_OF, CLONE_REQUEST, CREATED_FOR, POPULATED_FOR, TARGET_CONTAINER};
+use decant_shared::protocol::units::Rate;
+
+use crate::objects::annotations::{
+    BANDWIDTH_LIMIT, CLONE_OF, CLONE_REQUEST, CREATED_FOR, POPULATED_FOR, TARGET_CONTAINER,
+};
 use crate::objects::claim::VolumeMode;
 use crate::objects::clone_request::Invalid;
 use crate::objects::{
@@ -11,6 +15,7 @@ use crate::objects::{
 use crate::pods::class_defaults::ClassDefaults;
 use crate::pods::role::Role;
 use crate::pods::termination::{TargetMessage, target_message};
+use crate::progress::bandwidth::LimitWish;
 use crate::progress::clone_progress::Progress;
 use crate::reconcile::last_error::{FailedAction, LastError};
 use crate::reconcile::outcome::CloneOutcome;
@@ -289,6 +294,20 @@ impl Observed {
     /// The pod that reports the progress: the source pod, or that of a direct clone.
     pub fn progress_pod(&self) -> Option<&Arc<Pod>> {
         self.source_pod.as_ref().or(self.target_pod.as_ref().filter(|pod| pod.is_direct()))
+    }
+
+    /// The bandwidth limit that the user wishes: the annotation of the DataVolume, or else of the target claim.
+    pub fn limit_wish(&self) -> LimitWish {
+        let populated = self.populates.as_ref().and_then(|populated| populated.data_volume.as_ref());
+        let data_volume = self.data_volume.as_ref().or(populated);
+        let text = data_volume
+            .and_then(|dv| dv.metadata.annotation(BANDWIDTH_LIMIT))
+            .or_else(|| self.target_annotation(BANDWIDTH_LIMIT));
+        match text.map(str::parse::<Rate>) {
+            None => LimitWish::Limit(None),
+            Some(Ok(limit)) => LimitWish::Limit(Some(limit)),
+            Some(Err(e)) => LimitWish::Wrong(format!("{:?} is {e}", text.unwrap_or_default())),
+        }
     }
 
     /// Whether the target claim is filled through a prime that exists.

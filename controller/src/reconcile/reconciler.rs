@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use decant_shared::process::panics::{self, Panic};
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::progress::Phase;
+use decant_shared::protocol::units::Rate;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -16,14 +17,15 @@ use time::format_description::well_known::Rfc3339;
 use crate::api::cluster::{ApiError, Cluster, Part};
 use crate::cluster_settings::LivePolicy;
 use crate::objects::annotations::{
-    CLONE_REQUEST, LEFT_SECS, POPULATOR_PROGRESS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_MODE,
-    TRANSFER_PHASE,
+    CLONE_REQUEST, LEFT_SECS, LIMIT_BYTES, POPULATOR_PROGRESS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES,
+    TRANSFER_MODE, TRANSFER_PHASE,
 };
 use crate::objects::data_volume::{DataVolumeStatus, ReportedProgress};
 use crate::objects::{Claim, DECODE_LIMIT_BYTES, Key, Kind, Meta, Object, decode_within};
 use crate::policy::Scope;
+use crate::progress::bandwidth::LimitWish;
 use crate::progress::clone_progress::Progress;
-use crate::progress::poller::Pollers;
+use crate::progress::poller::{FIRST_POLL, Pollers};
 use crate::progress::write_budget::{WriteBudget, Writes};
 use crate::reconcile::act::Executor;
 use crate::reconcile::actions::Action;
@@ -154,6 +156,7 @@ impl Reconciler {
         let decision = self.settled(key, &mut seen, now)?;
         log::debug!("{key}: {:?}", decision.step);
         self.follow_progress(key, &seen, &decision.step);
+        self.note_limits(key, &seen);
         self.tell_about_claim(&seen, &decision, now);
         let Acted { failed, told, again } = self.act(key, &seen, &decision, now);
         let report = if told == seen.last_error {
@@ -361,15 +364,38 @@ impl Reconciler {
     fn follow_progress(&self, key: &Key, seen: &Observed, step: &Step) {
         if !step.is_running() {
             self.pollers.readings.forget(key);
+            self.pollers.bandwidth.forget(key);
             if *step != Step::Populating {
                 self.budget.forget(key);
             }
         } else if *step == Step::Copying
             && let (Some(pod), Some(uid)) = (seen.progress_pod(), seen.owner_uid())
-            && self.pollers.readings.follow(key, pod, &uid)
         {
-            // A new source is polled soon; afterwards at the usual interval.
-            self.pollers.queue.add(key.clone(), Duration::from_millis(500));
+            self.pollers.bandwidth.follow(key, &pod.metadata.uid, Instant::now());
+            if self.pollers.readings.follow(key, pod, &uid) {
+                // A new source is polled soon; afterwards at the usual interval.
+                self.pollers.queue.add(key.clone(), FIRST_POLL);
+            }
+        }
+    }
+
+    /// Notes the bandwidth limit that the user wishes for the clone `key`, or for the clone into its prime. A pod whose
+    /// limit changes is polled at once. A wrong limit is reported.
+    fn note_limits(&self, key: &Key, seen: &Observed) {
+        let into_prime = seen.population.as_ref().and_then(|population| population.clone.as_deref());
+        let into_prime = into_prime.and_then(|clone| Some((clone.target.as_ref()?.metadata.key(), clone)));
+        for (clone, seen) in std::iter::once((key.clone(), seen)).chain(into_prime) {
+            let wish = seen.limit_wish();
+            let news = self.pollers.bandwidth.wish(&clone, &wish);
+            if news.is_changed {
+                self.pollers.queue.add(clone.clone(), Duration::ZERO);
+            }
+            let populated = seen.populates.as_ref().map_or(&clone, |populated| &populated.key);
+            if let (true, LimitWish::Wrong(why)) = (news.is_wrong, &wish)
+                && let Some((kind, about)) = self.about(populated)
+            {
+                self.report(&events::limit_not_valid(why), kind, &about, OffsetDateTime::now_utc());
+            }
         }
     }
 
@@ -471,6 +497,7 @@ impl Reconciler {
             (SENT_BYTES, progress.sent_bytes),
             (TOTAL_BYTES, progress.total_bytes),
             (RATE_BYTES, progress.rate_bytes_per_sec),
+            (LIMIT_BYTES, progress.limit.map(|Rate(bytes_per_sec)| bytes_per_sec)),
             (LEFT_SECS, progress.left_secs()),
         ];
         let mut annotations: BTreeMap<&str, Value> = numbers

@@ -157,7 +157,8 @@ fn build_reconciler(
 ) -> Reconciler {
     let of_flags = policy.now();
     let intervals = &of_flags.intervals;
-    let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), intervals.scrape_limit);
+    let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), intervals.scrape_limit)
+        .with_signer(seal.keys.limit_signer());
     let made = Arc::new(MadePods::default());
     let scheduler = Arc::new(CloneScheduler::new(of_flags.scheduling.clone()));
     Reconciler {
@@ -181,7 +182,9 @@ fn build_reconciler(
             drivers: Drivers::default(),
             policy: Arc::clone(&policy),
         },
-        pollers: Arc::new(Pollers::new(scraper, intervals.clone(), known.wake)),
+        pollers: Arc::new(
+            Pollers::new(scraper, intervals.clone(), known.wake).with_budget(&of_flags.scheduling),
+        ),
         queue: known.queue,
         budget: WriteBudget::new(intervals),
         policy,

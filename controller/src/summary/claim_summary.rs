@@ -2,9 +2,9 @@
 //! a DataVolume's status would.
 
 use crate::objects::annotations::{
-    CLONE_ERROR, CLONE_OF, CLONE_PHASE, DIGEST, LEFT_SECS, POD_RESTARTS, POPULATOR_PROGRESS, RATE_BYTES,
-    RUNNING, RUNNING_MESSAGE, RUNNING_REASON, SELECTED_NODE, SENT_BYTES, SOURCE_RUNNING,
-    SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TOTAL_BYTES, TRANSFER_PHASE,
+    BANDWIDTH_LIMIT, CLONE_ERROR, CLONE_OF, CLONE_PHASE, DIGEST, LEFT_SECS, LIMIT_BYTES, POD_RESTARTS,
+    POPULATOR_PROGRESS, RATE_BYTES, RUNNING, RUNNING_MESSAGE, RUNNING_REASON, SELECTED_NODE, SENT_BYTES,
+    SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TOTAL_BYTES, TRANSFER_PHASE,
 };
 use crate::objects::data_volume::ReportedProgress;
 use crate::objects::{Claim, ClaimPhase, DataVolumePhase, Kind, PopulatorKind, Reason};
@@ -77,6 +77,8 @@ impl CloneSummary {
             total_bytes: number(TOTAL_BYTES),
             rate_bytes_per_second: number(RATE_BYTES).filter(|_| runs),
             left_secs: number(LEFT_SECS).filter(|_| runs),
+            bandwidth_limit: claim.metadata.annotation(BANDWIDTH_LIMIT).map(str::to_owned),
+            limit_bytes_per_second: number(LIMIT_BYTES).filter(|_| runs),
             reason,
             message,
             restarts: text(POD_RESTARTS).parse().unwrap_or_default(),

@@ -1,10 +1,11 @@
 //! The summary of a clone from its DataVolume, which `kubectl decant` and the status page show.
 
-use decant_shared::protocol::units::Bytes;
+use decant_shared::protocol::units::{Bytes, Rate};
 use serde::Serialize;
 
 use crate::objects::annotations::{
-    DIGEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_MODE, TRANSFER_PHASE,
+    BANDWIDTH_LIMIT, DIGEST, LEFT_SECS, LIMIT_BYTES, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_MODE,
+    TRANSFER_PHASE,
 };
 use crate::objects::clone_request::{Wanted, wanted};
 use crate::objects::data_volume::higher_percent;
@@ -76,6 +77,10 @@ pub struct CloneSummary {
     pub rate_bytes_per_second: Option<u64>,
     /// The remaining time at this rate.
     pub left_secs: Option<u64>,
+    /// The bandwidth limit that the user wishes, as written.
+    pub bandwidth_limit: Option<String>,
+    /// The bandwidth limit in force: that of the user, or the share of the budget for all clones.
+    pub limit_bytes_per_second: Option<u64>,
     /// Why it does not run, or what fails although it runs or succeeded; empty if nothing fails.
     pub reason: String,
     /// The same for people; for a running clone, also what the target does at the end.
@@ -117,6 +122,8 @@ impl CloneSummary {
             total_bytes: number(TOTAL_BYTES),
             rate_bytes_per_second: number(RATE_BYTES).filter(|_| runs),
             left_secs: number(LEFT_SECS).filter(|_| runs),
+            bandwidth_limit: dv.metadata.annotation(BANDWIDTH_LIMIT).map(str::to_owned),
+            limit_bytes_per_second: number(LIMIT_BYTES).filter(|_| runs),
             reason,
             message,
             restarts: dv.status.restart_count,
@@ -138,6 +145,7 @@ impl CloneSummary {
             self.total_bytes = news.total_bytes;
             self.rate_bytes_per_second = news.rate_bytes_per_sec;
             self.left_secs = news.left_secs();
+            self.limit_bytes_per_second = news.limit.map(|Rate(bytes_per_sec)| bytes_per_sec);
         }
         self
     }
@@ -163,12 +171,17 @@ impl CloneSummary {
             .map_or_else(|| "-".to_owned(), |percent| format!("{:.2} %", (percent * 100.0).floor() / 100.0))
     }
 
-    /// `1.20 GiB of 8.00 GiB, 210.0 MiB/s, 33s left, in one pod`; empty while they are unknown.
+    /// `1.20 GiB of 8.00 GiB, 210.0 MiB/s, 33s left, limit 300.0 MiB/s, in one pod`; empty while they are unknown.
     pub fn amounts(&self) -> String {
         let amounts = if self.state == CloneState::Succeeded {
             self.total_bytes.map(|total| Bytes(total).to_string()).unwrap_or_default()
         } else {
-            amounts(self.sent_bytes, self.total_bytes, self.rate_bytes_per_second, self.left_secs)
+            let amounts =
+                amounts(self.sent_bytes, self.total_bytes, self.rate_bytes_per_second, self.left_secs);
+            match self.limit_bytes_per_second {
+                Some(limit) if !amounts.is_empty() => format!("{amounts}, limit {}", Rate(limit)),
+                _ => amounts,
+            }
         };
         match self.transfer.and_then(TransferMode::of) {
             Some(mode) if !amounts.is_empty() => format!("{amounts}, {}", mode.shown()),

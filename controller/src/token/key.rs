@@ -4,6 +4,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use decant_shared::protocol::limit_order::LimitSigner;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ pub const KEY_SECRET: &str = "decant-token-key";
 const ENTRY: &str = "key";
 /// The useful key length of HMAC-SHA-256 (RFC 2104, section 3).
 const KEY_BYTES: usize = 32;
+/// The private key of limit orders is the HMAC of this text. Tokens start with a letter, and seals with other bytes.
+const LIMIT_SEED: &[u8] = b"\0decant limit orders 1\0";
 
 /// Signs and verifies tokens.
 pub struct TokenKey(hmac::Key);
@@ -53,6 +56,13 @@ impl TokenKey {
                 "Secret {at} has no entry {ENTRY:?} of {KEY_BYTES} bytes; delete the Secret to create a new key"
             )
         })
+    }
+
+    /// The signer of orders about bandwidth limits. Its private key is derived from this key, so all replicas have the
+    /// same one.
+    pub fn limit_signer(&self) -> Option<LimitSigner> {
+        let seed = self.sign(LIMIT_SEED);
+        LimitSigner::from_seed(seed.as_ref().try_into().ok()?)
     }
 
     pub(super) fn sign(&self, text: &[u8]) -> hmac::Tag {
@@ -188,6 +198,13 @@ mod tests {
         let complaint =
             TokenKey::load(&Scripted::new([Err(error(403, "Forbidden"))], None), "decant").unwrap_err();
         assert!(complaint.starts_with("cannot read Secret decant/decant-token-key"), "{complaint}");
+    }
+
+    #[test]
+    fn each_key_has_its_own_signer_of_limits() {
+        let public_key = |byte: u8| TokenKey::new(&[byte; 32]).limit_signer().unwrap().public_key();
+        assert_eq!(public_key(7), public_key(7));
+        assert_ne!(public_key(7), public_key(8));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod cdi;
 pub mod exit_code;
+pub mod limit_order;
 pub mod progress;
 pub mod prometheus;
 pub mod session;

@@ -22,6 +22,7 @@ use crate::commands::copy::screen::Screen;
 use crate::commands::new_progress;
 use crate::direct::{DirectClone, DirectSource};
 use crate::error::{Error, Kind, Result};
+use crate::pipeline::rate_limiter::RateLimiter;
 use crate::report::ticker::Ticker;
 use crate::volume::destination::{Destination, KeepPartial};
 use crate::volume::writer_lock::{Share, WriterLock};
@@ -114,7 +115,7 @@ fn direct(
     let source = DirectSource {
         path: args.source.clone(),
         content: plan.content,
-        limit: args.limit,
+        limiter: Arc::new(RateLimiter::new(args.limit)),
         restart: args.restart,
     };
     let clone = DirectClone::prepare(&source, &writing(args, plan), progress, stop)?;

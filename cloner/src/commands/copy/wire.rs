@@ -17,6 +17,7 @@ use crate::commands::cli::CopyArgs;
 use crate::commands::copy::plan::CopyPlan;
 use crate::commands::new_progress;
 use crate::error::{Error, Kind, Result};
+use crate::pipeline::rate_limiter::RateLimiter;
 use crate::receive::pipeline::IDLE;
 use crate::receive::server::UploadService;
 use crate::send;
@@ -82,7 +83,7 @@ pub(super) fn transfer(
         compress_threads: args.tuning.threads(),
         compression: args.compression.unwrap_or(Compression::Auto),
         expected_bytes: None,
-        limit: args.limit,
+        limiter: Arc::new(RateLimiter::new(args.limit)),
         streams: 1,
         patience: Duration::ZERO,
         timeouts: Timeouts::default(),

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use crate::api::cluster::{ApiError, Part};
 use crate::objects;
 use crate::objects::annotations::{
-    CLONE_OF, CLONE_PHASE, DIGEST, LEFT_SECS, NOT_KEPT, OUTCOME, OWNED_BY_DATA_VOLUME, POD_PHASE,
-    POPULATED_VOLUME, POPULATOR_PROGRESS, PRIME, RATE_BYTES, RECLAIM_POLICY, RESTORED, SELECTED_NODE,
-    SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE,
+    CLONE_OF, CLONE_PHASE, DIGEST, LEFT_SECS, LIMIT_BYTES, NOT_KEPT, OUTCOME, OWNED_BY_DATA_VOLUME,
+    POD_PHASE, POPULATED_VOLUME, POPULATOR_PROGRESS, PRIME, RATE_BYTES, RECLAIM_POLICY, RESTORED,
+    SELECTED_NODE, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE,
 };
 use crate::objects::{Claim, DataVolumePhase, Key, Kind, PopulatorKind, Uid, Volume, names};
 use crate::pods::claim;
@@ -105,7 +105,7 @@ impl Executor {
         // What an earlier clone reported, or another PVC whose annotations were copied, does not apply to this one.
         let annotations = json!({
             PRIME: record, POPULATOR_PROGRESS: "N/A", DIGEST: null, NOT_KEPT: null, SENT_BYTES: null, TOTAL_BYTES: null,
-            RATE_BYTES: null, LEFT_SECS: null, TRANSFER_PHASE: null,
+            RATE_BYTES: null, LIMIT_BYTES: null, LEFT_SECS: null, TRANSFER_PHASE: null,
         });
         self.patch_claim(seen, members(json!({ "annotations": annotations })))
     }

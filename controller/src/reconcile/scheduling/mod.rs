@@ -170,7 +170,7 @@ impl CloneScheduler {
 
     /// The limit that a clone waits for, as text for people.
     fn limit(&self, running: usize, class: &str, no_room: bool) -> String {
-        let SchedulingPolicy { running_max, running_max_per_class } = self.policy;
+        let SchedulingPolicy { running_max, running_max_per_class, .. } = self.policy;
         if no_room {
             return format!("{running} clones run and the nodes have no room for the pods of more");
         }

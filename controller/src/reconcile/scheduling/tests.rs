@@ -1,7 +1,7 @@
 use super::*;
 
 fn scheduler(running_max: usize, running_max_per_class: usize) -> CloneScheduler {
-    CloneScheduler::new(SchedulingPolicy { running_max, running_max_per_class })
+    CloneScheduler::new(SchedulingPolicy { running_max, running_max_per_class, bandwidth_budget: None })
 }
 
 fn request(since: &str, class: &str) -> SlotRequest {

@@ -14,6 +14,8 @@ pub struct Request {
     pub method: String,
     /// The path without the query.
     pub path: String,
+    /// The query without its question mark; empty if there is none.
+    pub query: String,
     /// How the body is framed; [`Framing::Length`] 0 if no header specifies it.
     pub framing: Framing,
     /// Whether a header specifies the framing.
@@ -92,9 +94,12 @@ pub fn parse_request(bytes: &[u8]) -> Parsed<Request> {
     let headers = Headers::from(&*parsed.headers);
     let target = parsed.path.ok_or(HeadError::Malformed)?;
     let framing = headers.framing()?;
+    let path = path_and_query(target);
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let request = Request {
         method: parsed.method.ok_or(HeadError::Malformed)?.to_owned(),
-        path: path_of(target).to_owned(),
+        path: path.to_owned(),
+        query: query.to_owned(),
         framing: framing.unwrap_or(Framing::Length(0)),
         is_framed: framing.is_some(),
         expects_continue: headers.get("expect").is_some_and(|v| v.eq_ignore_ascii_case("100-continue")),
@@ -129,15 +134,14 @@ fn complete(
     }
 }
 
-/// The path of a request target in origin or absolute form (RFC 9112, 3.2).
-fn path_of(target: &str) -> &str {
-    let path = match target.split_once("://") {
+/// The path and query of a request target in origin or absolute form (RFC 9112, 3.2).
+fn path_and_query(target: &str) -> &str {
+    match target.split_once("://") {
         Some((scheme, rest)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {
             rest.find('/').map_or("/", |slash| &rest[slash..])
         }
         _ => target,
-    };
-    path.split('?').next().unwrap_or(path)
+    }
 }
 
 /// Header lines: lower-case name and raw value.
@@ -235,7 +239,8 @@ mod tests {
     #[test]
     fn the_query_and_the_authority_are_not_part_of_the_path() {
         let found = request("GET https://pod:8443/metrics?x=1 HTTP/1.1\r\n\r\n").unwrap().unwrap();
-        assert_eq!(found.path, "/metrics");
+        assert_eq!((found.path.as_str(), found.query.as_str()), ("/metrics", "x=1"));
+        assert_eq!(request("GET /metrics HTTP/1.1\r\n\r\n").unwrap().unwrap().query, "");
     }
 
     #[test]
