@@ -111,7 +111,10 @@ fn a_direct_pod_gets_its_source_read_only_and_neither_keys_nor_a_token() {
             assert!(all.contains(&(json!("decant-source-vol"), json!(source))), "{all:?}");
             assert!(all.contains(&(json!("cdi-data-vol"), json!(target))), "{all:?}");
             let environment = container["env"].as_array().unwrap();
-            assert!(environment.iter().all(|variable| variable.get("valueFrom").is_none()));
+            let references =
+                environment.iter().filter_map(|variable| variable.get("valueFrom")).collect::<Vec<_>>();
+            let own_uid = json!({ "fieldRef": { "apiVersion": "v1", "fieldPath": "metadata.uid" } });
+            assert_eq!(references, [&own_uid], "only its own UID is filled in");
             assert!(environment.contains(&json!({ "name": "MOUNT_POINT", "value": source })));
             let meta: Pod = decode(pod.clone()).unwrap();
             assert!(meta.is_direct(), "{pod:#}");

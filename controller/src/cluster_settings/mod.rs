@@ -1,5 +1,5 @@
-//! The settings of the cluster in CDI's objects, where flags leave them open (docs/operations.md, "Settings of the
-//! cluster").
+//! The settings of the cluster in CDI's objects, where flags leave them open
+//! (docs/operations.md, "Settings of the cluster").
 //!
 //! [`read`] reads the objects, [`merge`] decides which value counts, and [`live`] keeps the result for all threads.
 

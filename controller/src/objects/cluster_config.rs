@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::objects::checked::Checked;
 use crate::objects::claim::Quantity;
 use crate::objects::meta::Meta;
+use crate::objects::placement::Toleration;
 
 /// What is read of the CDIConfig. Its name is [`CDI_CONFIG`].
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -65,22 +66,6 @@ pub struct Workload {
     pub tolerations: Option<Checked<Vec<Toleration>>>,
     /// Affinity to nodes and other pods.
     pub affinity: Option<Checked<Map<String, Value>>>,
-}
-
-/// A tolerated taint.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Toleration {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    key: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    operator: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    value: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    effect: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    toleration_seconds: Option<i64>,
 }
 
 /// The settings in the spec of a CDIConfig.

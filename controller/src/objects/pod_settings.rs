@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_wrong_value_is_named_with_its_annotation() {
         for (name, value, word) in [
-            (POD_LABELS, "team=storage", "expected value"),
+            (POD_LABELS, "team=storage", "line 1"),
             (POD_LABELS, r#"{"team":5}"#, "team"),
             (POD_LABELS, r#"{"team":"a b"}"#, "team"),
             (POD_LABELS, r#"{"-x":"a"}"#, "-x"),

@@ -44,13 +44,13 @@ pub struct VolumeSpec {
     /// The claim that it is bound to, or reserved for.
     pub claim_ref: Option<ClaimRef>,
     /// Which nodes can mount it.
-    pub node_affinity: NodeAffinity,
+    pub node_affinity: VolumeNodeAffinity,
 }
 
 /// Which nodes can mount a volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct NodeAffinity {
+pub struct VolumeNodeAffinity {
     /// What a node has to match.
     pub required: NodeSelector,
 }

@@ -19,7 +19,7 @@ use decant_controller::pods::identity::PodIdentity;
 use decant_controller::pods::made;
 use decant_controller::pods::made::MadePods;
 use decant_controller::pods::role::Role;
-use decant_controller::policy::Policy;
+use decant_controller::policy::{Policy, Transfer};
 use decant_controller::progress::poller::Pollers;
 use decant_controller::progress::scraper::Scraper;
 use decant_controller::progress::write_budget::WriteBudget;
@@ -309,7 +309,8 @@ fn reconcile(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
         let _ = CloneSummary::of_claim(&claim);
     }
     let cluster = Arc::new(world);
-    let flags = Policy::default();
+    // Over the network: two pods and their Secrets are made of the objects.
+    let flags = Policy { transfer: Transfer::Network, ..Policy::default() };
     let policy = Arc::new(LivePolicy::new(flags.clone()));
     let wake: Wake = Arc::new(|_| {});
     let as_cluster: Arc<dyn Cluster> = cluster.clone();

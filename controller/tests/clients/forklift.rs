@@ -87,7 +87,7 @@ fn an_import_that_nothing_serves_is_pending_and_says_why() {
             settle(&mut cluster, &mut step);
             assert!(!step.is_complete, "{kind} {storage:?}");
             let expected = format!(
-                "SourceNotSupported; Decant clones PVCs; it leaves a DataVolume with source {kind} alone"
+                "SourceNotSupported; Decant clones PVCs and snapshots; it leaves a DataVolume with source {kind} alone"
             );
             assert_eq!(step.reason, expected);
             assert_eq!(cluster.kubernetes.find(Kind::PersistentVolumeClaim, &named("plan1-disk")), None);

@@ -17,7 +17,7 @@ use decant_controller::certificates::pki::Pki;
 use decant_controller::cluster_settings::LivePolicy;
 use decant_controller::objects::{Claim, DataVolume, Key, Kind, Object, Pod, Uid, decode};
 use decant_controller::pods::made::MadePods;
-use decant_controller::policy::Policy;
+use decant_controller::policy::{Policy, Transfer};
 use decant_controller::progress::poller::Pollers;
 use decant_controller::progress::scraper::Scraper;
 use decant_controller::progress::write_budget::WriteBudget;
@@ -165,7 +165,7 @@ impl TestController {
             stub.put(kind, object);
         }
         let stub = Arc::new(stub);
-        let flags = Policy::default();
+        let flags = Policy { transfer: Transfer::Network, ..Policy::default() };
         let policy = Arc::new(LivePolicy::new(flags.clone()));
         let cluster: Arc<dyn Cluster> = stub.clone();
         let keys = Arc::new(TokenKey::new(&[7; 32]));

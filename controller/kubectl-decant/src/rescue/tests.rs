@@ -357,7 +357,7 @@ fn what_may_hold_data_or_is_used_or_has_no_source_is_refused_and_left_alone() {
                 claim["status"]["phase"] = "Pending".into();
             });
         }),
-        ("a snapshot", |memory| {
+        ("VolumeSnapshot n/s", |memory| {
             memory.change(Kind::DataVolume, "copy", |dv| {
                 dv["spec"]["source"] = json!({ "snapshot": { "namespace": "n", "name": "s" } });
             });
