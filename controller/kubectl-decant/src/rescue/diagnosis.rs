@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::rescue::found::{Found, optional};
+use crate::rescue::found::{StuckDataVolume, optional};
 use decant_controller::api::cluster::{Cluster, ListParams};
 use decant_controller::api::listing;
 use decant_controller::objects::{Claim, Key, Kind, StorageClass};
@@ -24,19 +24,19 @@ pub(super) fn is_stuck(phase: &str) -> bool {
 }
 
 /// CDI's temporary PVC, in the namespace of the source.
-pub(super) fn temporary_claim(found: &Found) -> Option<Key> {
+pub(super) fn temporary_claim(found: &StuckDataVolume) -> Option<Key> {
     let target = found.target.as_ref()?;
     Some(Key::new(&found.source.namespace, format!("tmp-pvc-{}", target.metadata.uid)))
 }
 
 /// CDI's temporary snapshot, in the namespace of the source.
-pub(super) fn temporary_snapshot(found: &Found) -> Option<Key> {
+pub(super) fn temporary_snapshot(found: &StuckDataVolume) -> Option<Key> {
     let target = found.target.as_ref()?;
     Some(Key::new(&found.source.namespace, format!("tmp-snapshot-{}", target.metadata.uid)))
 }
 
 /// The lines of the explanation. What cannot be read is left out.
-pub(super) fn explain(cluster: &dyn Cluster, found: &Found) -> Vec<String> {
+pub(super) fn explain(cluster: &dyn Cluster, found: &StuckDataVolume) -> Vec<String> {
     let phase = found.data_volume.status.phase.to_string();
     let mut lines = vec![format!(
         "DataVolume {} is in phase {phase}: {}. It was created at {}.",
@@ -58,7 +58,7 @@ pub(super) fn explain(cluster: &dyn Cluster, found: &Found) -> Vec<String> {
     lines
 }
 
-fn waits_for(phase: &str, found: &Found) -> String {
+fn waits_for(phase: &str, found: &StuckDataVolume) -> String {
     let named = |key: Option<Key>| key.map(|key| format!(" {key}")).unwrap_or_default();
     let (claim, snapshot) = (named(temporary_claim(found)), named(temporary_snapshot(found)));
     let source = &found.source;
@@ -84,7 +84,7 @@ fn waits_for(phase: &str, found: &Found) -> String {
 }
 
 /// What the classes of source and target mean for a clone by a driver.
-fn classes(cluster: &dyn Cluster, found: &Found) -> Option<String> {
+fn classes(cluster: &dyn Cluster, found: &StuckDataVolume) -> Option<String> {
     let provisioner = |name: &str| -> Option<String> {
         let class: Option<StorageClass> =
             optional(cluster.get(Kind::StorageClass, &Key::new("", name))).ok()?;
@@ -109,7 +109,7 @@ fn classes(cluster: &dyn Cluster, found: &Found) -> Option<String> {
     })
 }
 
-fn snapshot_error(cluster: &dyn Cluster, found: &Found) -> Option<String> {
+fn snapshot_error(cluster: &dyn Cluster, found: &StuckDataVolume) -> Option<String> {
     let key = temporary_snapshot(found)?;
     let snapshot = cluster.get(Kind::VolumeSnapshot, &key).ok()?.value();
     if let Some(message) = snapshot.pointer("/status/error/message").and_then(Value::as_str) {
@@ -126,7 +126,7 @@ fn snapshot_error(cluster: &dyn Cluster, found: &Found) -> Option<String> {
 }
 
 /// The latest warning about each object of the clone.
-fn warnings(cluster: &dyn Cluster, found: &Found) -> Vec<String> {
+fn warnings(cluster: &dyn Cluster, found: &StuckDataVolume) -> Vec<String> {
     let key = found.key();
     let objects = [
         temporary_claim(found).map(|key| (Kind::PersistentVolumeClaim, key)),

@@ -14,7 +14,7 @@ use decant_controller::objects::{Claim, DataSource, DataVolume, Key, Kind, Meta,
 const DATA_SOURCES_MAX: usize = 3;
 
 /// A DataVolume with what belongs to it.
-pub(super) struct Found {
+pub(super) struct StuckDataVolume {
     pub(super) data_volume: DataVolume,
     /// The whole object.
     pub(super) object: Value,
@@ -48,7 +48,7 @@ pub(super) fn optional<T: serde::de::DeserializeOwned>(
     }
 }
 
-impl Found {
+impl StuckDataVolume {
     pub(super) fn read(cluster: &dyn Cluster, key: &Key) -> Result<Self, Failure> {
         let object = cluster.get(Kind::DataVolume, key)?;
         let data_volume: DataVolume = objects::decode(&object)

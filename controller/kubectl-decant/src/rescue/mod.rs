@@ -20,7 +20,7 @@ use crate::beside_cdi;
 use crate::ending::{Ending, Failure};
 use crate::output::{plain, print_error, print_line};
 use crate::rescue::files::Files;
-use crate::rescue::found::Found;
+use crate::rescue::found::StuckDataVolume;
 use crate::rescue::plan::{Plan, Server};
 use crate::session::Session;
 use decant_controller::api::cluster::{ApiError, Cluster, Part};
@@ -115,7 +115,7 @@ impl Rescue<'_> {
             }
             _ => {}
         }
-        let found = Found::read(self.cluster, &self.key)?;
+        let found = StuckDataVolume::read(self.cluster, &self.key)?;
         for line in diagnosis::explain(self.cluster, &found) {
             print_line(&plain(&line));
         }

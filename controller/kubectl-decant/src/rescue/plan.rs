@@ -7,7 +7,7 @@ use decant_shared::protocol::units::parse_quantity;
 use crate::ending::{Ending, Failure};
 use crate::rescue::diagnosis;
 use crate::rescue::files::Files;
-use crate::rescue::found::{Found, meta};
+use crate::rescue::found::{StuckDataVolume, meta};
 use decant_controller::api::cluster::{ApiError, Cluster, ListParams};
 use decant_controller::api::listing;
 use decant_controller::objects;
@@ -61,7 +61,11 @@ pub(super) struct Machine {
 }
 
 impl Plan {
-    pub(super) fn new(cluster: &dyn Cluster, found: &Found, server: Server) -> Result<Self, Failure> {
+    pub(super) fn new(
+        cluster: &dyn Cluster,
+        found: &StuckDataVolume,
+        server: Server,
+    ) -> Result<Self, Failure> {
         let (clone_source, spec) = match server {
             Server::Decant => (None, found.object["spec"].clone()),
             Server::Cdi => {
@@ -222,7 +226,7 @@ fn data_volume(earlier: &Meta, spec: &Value) -> Value {
     })
 }
 
-fn clone_source(found: &Found, name: &str) -> Value {
+fn clone_source(found: &StuckDataVolume, name: &str) -> Value {
     let Key { namespace, name: claim } = &found.source;
     json!({
         "apiVersion": Kind::CloneSource.api_version(), "kind": Kind::CloneSource.name(),
@@ -232,7 +236,7 @@ fn clone_source(found: &Found, name: &str) -> Value {
 }
 
 /// The name of the CloneSource: that of the DataVolume, unless a CloneSource with another source has it.
-fn name_of_clone_source(cluster: &dyn Cluster, found: &Found) -> Result<String, Failure> {
+fn name_of_clone_source(cluster: &dyn Cluster, found: &StuckDataVolume) -> Result<String, Failure> {
     let Key { namespace, name } = found.key();
     let names = [name.clone(), format!("{name}-rescue")];
     for name in &names {
@@ -253,7 +257,7 @@ fn name_of_clone_source(cluster: &dyn Cluster, found: &Found) -> Result<String, 
 
 /// The spec of the DataVolume with a CloneSource as its data source. CDI derives nothing from that, so what was derived
 /// from the source is written into it.
-fn spec_with_data_source(found: &Found, clone_source: &str) -> Result<Value, Failure> {
+fn spec_with_data_source(found: &StuckDataVolume, clone_source: &str) -> Result<Value, Failure> {
     let mut spec = found.object["spec"].as_object().cloned().unwrap_or_default();
     spec.remove("source");
     spec.remove("sourceRef");
@@ -272,7 +276,7 @@ fn spec_with_data_source(found: &Found, clone_source: &str) -> Result<Value, Fai
     Ok(spec.into())
 }
 
-fn complete(storage: &mut Map<String, Value>, like: &Claim, found: &Found) -> Result<(), Failure> {
+fn complete(storage: &mut Map<String, Value>, like: &Claim, found: &StuckDataVolume) -> Result<(), Failure> {
     let is_missing = |value: Option<&Value>| {
         value
             .is_none_or(|value| value.is_null() || value == "" || value.as_array().is_some_and(Vec::is_empty))
@@ -301,7 +305,7 @@ fn complete(storage: &mut Map<String, Value>, like: &Claim, found: &Found) -> Re
 }
 
 /// A CloneSource that names another namespace needs the consent of that namespace. Nothing is deleted before it is there.
-fn check_consent(cluster: &dyn Cluster, found: &Found) -> Result<(), Failure> {
+fn check_consent(cluster: &dyn Cluster, found: &StuckDataVolume) -> Result<(), Failure> {
     let namespace = found.key().namespace;
     if found.source.namespace == namespace {
         return Ok(());
@@ -342,7 +346,7 @@ fn grants(cluster: &dyn Cluster, namespace: &str) -> Result<Vec<ReferenceGrant>,
 
 /// The VirtualMachine that controls the DataVolume, with the new spec in its template. It would otherwise create the
 /// DataVolume again with the earlier spec as soon as it is deleted.
-fn machine(cluster: &dyn Cluster, found: &Found, spec: &Value) -> Result<Option<Machine>, Failure> {
+fn machine(cluster: &dyn Cluster, found: &StuckDataVolume, spec: &Value) -> Result<Option<Machine>, Failure> {
     let owner = found.data_volume.metadata.controller();
     let Some(owner) = owner.filter(|owner| owner.kind == Kind::VirtualMachine.name()) else {
         return Ok(None);

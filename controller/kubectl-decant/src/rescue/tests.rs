@@ -461,7 +461,7 @@ fn a_clone_source_of_another_source_is_not_used() {
 #[test]
 fn the_cause_is_explained_in_plain_words() {
     let explain = |memory: &Memory| {
-        let found = Found::read(memory, &Key::new("n", "copy")).unwrap();
+        let found = StuckDataVolume::read(memory, &Key::new("n", "copy")).unwrap();
         diagnosis::explain(memory, &found).join("\n")
     };
     let memory = stuck("CSICloneInProgress");
