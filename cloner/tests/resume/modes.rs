@@ -186,7 +186,11 @@ impl Volumes {
         match self.mode {
             Mode::Device | Mode::DirectoryToDevice => false,
             Mode::DeviceToDirectory => self.target.join("disk.img").exists(),
-            Mode::Disk | Mode::Tree => !self.target.join(".decant-partial").exists(),
+            Mode::Disk | Mode::Tree => {
+                let is_staged = self.target.join(".decant-partial").exists();
+                let entries = std::fs::read_dir(&self.target).unwrap();
+                !is_staged && entries.into_iter().any(|entry| entry.unwrap().file_name() != "lost+found")
+            }
         }
     }
 

@@ -48,10 +48,11 @@ impl Installed {
         kubectl(&[&NAMESPACE[..], &["get", "lease", "decant-controller", "-o", path]].concat(), None)
     }
 
+    /// The running ones: a pod that the node evicted stays in the list.
     fn pods(&self, name: &str) -> Vec<String> {
         let path = "jsonpath={.items[*].metadata.name}";
         let label = format!("app.kubernetes.io/name={name}");
-        let args = ["get", "pods", "-l", &label, "-o", path];
+        let args = ["get", "pods", "-l", &label, "--field-selector=status.phase=Running", "-o", path];
         kubectl(&[&NAMESPACE[..], &args].concat(), None).split(' ').map(str::to_owned).collect()
     }
 
