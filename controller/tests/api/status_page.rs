@@ -29,6 +29,8 @@ fn the_status_page_lists_a_clone_as_running_and_then_as_finished() {
     let address = port.address();
     let child = Command::new(env!("CARGO_BIN_EXE_controller"))
         .args(["run", "--status-page", "--namespace", namespace, "--watch-namespace", namespace])
+        // The kubelet of this test runs source and target.
+        .args(["--transfer", "network"])
         .args(["--listen", &address.to_string(), "--log-level", "warn", "--kubeconfig"])
         .arg(kubeconfig())
         .spawn()

@@ -1,5 +1,7 @@
 //! What is copied: both modes, and between them; names of any length.
 
+use serde_json::json;
+
 use crate::MIB;
 use crate::content::assert_content;
 use crate::environment::TestEnv;
@@ -44,6 +46,29 @@ fn a_disk_image_is_cloned_onto_a_device() {
 #[test]
 fn a_device_is_cloned_into_a_disk_image() {
     clone("Block", "Filesystem");
+}
+
+/// As KubeVirt's offline storage migration and Harvester ask for it. Without a StorageProfile the source decides.
+#[test]
+fn a_data_volume_that_names_only_class_and_size_is_cloned() {
+    let mut env = TestEnv::new(&[]);
+    env.volumes("block", "16Mi", 2);
+    env.claim("golden", "Block", "16Mi");
+    let noise = env.fill("golden", MIB);
+    env.start();
+    env.apply(&json!({
+        "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume", "metadata": { "name": "copy" },
+        "spec": {
+            "source": { "pvc": { "namespace": env.namespace, "name": "golden" } },
+            "storage": { "storageClassName": env.class, "resources": { "requests": { "storage": "16Mi" } } },
+        },
+    }));
+    env.wait_for_success("copy");
+    let claim = env.get("pvc", "copy").unwrap();
+    assert_eq!(claim["spec"]["volumeMode"], "Block", "{claim}");
+    assert_eq!(claim["spec"]["accessModes"], json!(["ReadWriteOnce"]), "{claim}");
+    assert_content(&env, "copy", &noise);
+    assert_eq!(env.terminate(), Some(0));
 }
 
 #[test]

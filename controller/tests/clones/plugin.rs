@@ -52,7 +52,7 @@ fn clone_with_wait_shows_progress_and_ends_with_the_content() {
     assert_eq!(code, 0, "{err}");
     assert!(out.starts_with("datavolume.cdi.kubevirt.io/copy created\n"), "{out}");
     let last = out.lines().last().unwrap();
-    assert!(last.contains("copy cloned: 64.00 MiB, decant1:"), "{out}");
+    assert!(last.contains("copy cloned: 64.00 MiB, over the network, decant1:"), "{out}");
     let between =
         err.lines().filter(|line| line.contains("CloneInProgress") && line.contains(" of 64.00 MiB"));
     assert!(between.count() >= 2, "{err}");

@@ -34,7 +34,8 @@ impl Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_controller"));
         command.args(["run", "--namespace", &sandbox.namespace, "--watch-namespace", &sandbox.namespace]);
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--poll-secs", "1", "--log-level", "warn"]);
-        command.args(["--transfer", "network"]);
+        // Without a budget two series are absent.
+        command.args(["--transfer", "network", "--total-bandwidth-limit", "1GiB/s"]);
         Self::start(command.arg("--kubeconfig").arg(kubeconfig()))
     }
 }

@@ -237,7 +237,7 @@ fn a_clone_source_with_a_wrong_value_is_refused_by_the_api_server() {
     };
     for spec in [
         json!({ "source": {} }),
-        json!({ "source": { "name": "g", "kind": "VolumeSnapshot" } }),
+        json!({ "source": { "name": "g", "kind": "Secret" } }),
         json!({ "source": { "name": "g" }, "verify": "twice" }),
         json!({ "source": { "name": "g" }, "streams": 9 }),
         json!({ "source": { "name": "g" }, "transfer": "pigeon" }),
