@@ -55,9 +55,12 @@ fn a_data_volume_that_names_only_class_and_size_is_cloned() {
     env.volumes("block", "16Mi", 2);
     env.claim("golden", "Block", "16Mi");
     let noise = env.fill("golden", MIB);
+    // From here on the class exists, so a StorageProfile is looked for.
+    env.use_class_with_late_binding();
     env.start();
     env.apply(&json!({
-        "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume", "metadata": { "name": "copy" },
+        "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume", 
+        "metadata": { "name": "copy", "annotations": { "cdi.kubevirt.io/storage.bind.immediate.requested": "" } },
         "spec": {
             "source": { "pvc": { "namespace": env.namespace, "name": "golden" } },
             "storage": { "storageClassName": env.class, "resources": { "requests": { "storage": "16Mi" } } },
