@@ -15,7 +15,7 @@ const NANOS_PER_SEC: i128 = 1_000_000_000;
 
 /// Limits the rate of a sender. Without a limit it never waits.
 ///
-/// In any period no more bytes pass than the limits permit in that period, plus one block and [`CATCH_UP`].
+/// In any period no more bytes pass than the limits permit in that period, plus one block and `CATCH_UP`.
 #[derive(Debug)]
 pub struct RateLimiter {
     bucket: Mutex<Bucket>,
