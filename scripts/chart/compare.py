@@ -49,7 +49,7 @@ def same(kustomize, helm):
 
 def policies(kustomize, helm, *namespaces):
     wanted, made = objects(kustomize), objects(helm)
-    assert len(wanted) == 2, list(wanted)
+    assert len(wanted) == 3, list(wanted)
     for namespace in namespaces:
         for (kind, _, name), item in wanted.items():
             item = {**item, "metadata": {**item["metadata"], "namespace": namespace}}
