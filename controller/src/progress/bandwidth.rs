@@ -26,6 +26,9 @@ const HELD_BACK: u32 = 20;
 /// A clone that uses almost nothing keeps this part of an equal share, to resume with.
 const IDLE_PART: u64 = 32;
 
+/// The highest sequence number that a page is believed to have: it leaves room for all later orders.
+const SEQUENCE_MAX: u64 = u64::MAX / 2;
+
 /// The limits of all running clones.
 #[derive(Debug)]
 pub struct Bandwidth {
@@ -211,7 +214,8 @@ impl Bandwidth {
         };
         let was_known = clone.pod_limit != PodLimit::Unknown;
         clone.pod_limit = PodLimit::Confirmed(reading.limit);
-        clone.sequence = clone.sequence.max(reading.sequence);
+        // A page can be forged. A number that leaves no higher one would end all later orders.
+        clone.sequence = clone.sequence.max(reading.sequence.min(SEQUENCE_MAX));
         clone.sent = None;
         let LimitReading { limited_bytes, waited, .. } = reading;
         clone.note_use(UseSample { at: now, limited_bytes, waited });

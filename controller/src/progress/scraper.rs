@@ -91,7 +91,7 @@ impl Scraper {
         Err(failures.join("; "))
     }
 
-    /// The pod of a direct clone has a certificate that nobody signed, so that it needs no Secret: as with
+    /// The pod of a direct clone has a self-signed certificate, so that it needs no Secret: as with
     /// [`Scraper::proxied`], an attacker on the way can forge a percentage, and nothing else.
     fn direct(&self, pod: &Pod, path: &str) -> Result<String, String> {
         let ip: IpAddr = pod.status.pod_ip.parse().map_err(|_| "the pod has no address".to_owned())?;
