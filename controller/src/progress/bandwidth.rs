@@ -65,6 +65,8 @@ struct CloneBandwidth {
     /// The limit that was sent and not confirmed yet.
     sent: Option<Option<Rate>>,
     sequence: u64,
+    /// Since when the page of the pod claims more than was ordered.
+    excess_since: Option<Instant>,
     uses: VecDeque<UseSample>,
 }
 
@@ -94,8 +96,19 @@ impl CloneBandwidth {
             pod_limit: PodLimit::Unknown,
             sent: None,
             sequence: 0,
+            excess_since: None,
             uses: VecDeque::new(),
         }
+    }
+
+    /// What counts as the limit of the pod if its page claims `claimed`. A pod may have missed one order. A page that
+    /// claims more than was ordered for longer is forged, and must not keep other clones from being raised.
+    fn credible(&mut self, claimed: Option<Rate>, now: Instant) -> Option<Rate> {
+        let excess = self.sent.filter(|ordered| bytes(claimed) > bytes(*ordered));
+        self.excess_since = excess.map(|_| self.excess_since.unwrap_or(now));
+        let is_forged =
+            self.excess_since.is_some_and(|since| now.saturating_duration_since(since) >= UNKNOWN_MAX);
+        excess.filter(|_| is_forged).unwrap_or(claimed)
     }
 
     /// The highest limit that the pod may have now.
@@ -213,7 +226,7 @@ impl Bandwidth {
             return false;
         };
         let was_known = clone.pod_limit != PodLimit::Unknown;
-        clone.pod_limit = PodLimit::Confirmed(reading.limit);
+        clone.pod_limit = PodLimit::Confirmed(clone.credible(reading.limit, now));
         // A page can be forged. A number that leaves no higher one would end all later orders.
         clone.sequence = clone.sequence.max(reading.sequence.min(SEQUENCE_MAX));
         clone.sent = None;
@@ -286,6 +299,26 @@ mod tests {
 
     fn key(number: usize) -> Key {
         Key::new("n", number.to_string())
+    }
+
+    #[test]
+    fn a_forged_page_keeps_no_other_clone_from_its_share() {
+        let bandwidth = bandwidth(Some(BUDGET));
+        let begin = Instant::now();
+        let names = [key(0), key(1)];
+        let uid = |key: &Key| Uid::from(key.name.as_str());
+        names.iter().for_each(|name| bandwidth.follow(name, &uid(name), begin));
+        let mut honest = SimulatedPod::new(BUDGET);
+        for second in 0..40 {
+            let now = begin + SECOND * second;
+            bandwidth.order(&names[0], now, 1);
+            let forged = LimitReading { limit: None, ..SimulatedPod::new(0).take(None) };
+            bandwidth.answered(&names[0], &uid(&names[0]), Some(forged), now);
+            honest.run(SECOND);
+            let reading = honest.take(bandwidth.order(&names[1], now, 1));
+            bandwidth.answered(&names[1], &uid(&names[1]), Some(reading), now);
+        }
+        assert!(bytes(honest.limit) > BUDGET / 3, "{:?}", honest.limit);
     }
 
     /// A pod that follows orders, and can send at most `capacity`.
