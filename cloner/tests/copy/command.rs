@@ -55,7 +55,8 @@ pub(crate) fn copy<W: AsRef<OsStr>>(arguments: &[W]) -> Outcome {
 pub(crate) struct Running(Process);
 
 impl Running {
-    /// Starts to copy `source` to `target`, and returns when `appears` is there.
+    /// Starts to copy `source` to `target`, and returns when `appears` is there and a signal ends the copy in order.
+    /// `appears` may be a leftover, which is there before the program has set its handlers.
     pub(crate) fn start_and_wait_for(appears: &Path, source: &Path, target: &Path) -> Self {
         // Slow enough that it still runs when a busy machine reaches the next line.
         let arguments = ["--log-format=json".as_ref(), "--limit=1MiB/s".as_ref(), source, target];
@@ -64,6 +65,7 @@ impl Running {
             process.line("\"receiving a ");
         }
         until(&appears.display().to_string(), || appears.exists());
+        until("the handlers for signals", || has_handlers(process.id()));
         Self(process)
     }
 
@@ -82,6 +84,14 @@ impl Running {
         self.0.signal(signal);
         self.0.wait()
     }
+}
+
+/// Whether this process handles SIGINT and SIGTERM: their bits in the mask `SigCgt` of proc_pid_status(5).
+fn has_handlers(id: u32) -> bool {
+    let bits: u64 = [Signal::INT, Signal::TERM].iter().map(|signal| 1 << (signal.as_raw() - 1)).sum();
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() & bits == bits
 }
 
 /// A directory to copy in.
