@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread;
 
 use decant_cloner::digest::segments::SegmentHasher;
+use decant_cloner::pipeline::page_buffer::PageBuffer;
 use decant_cloner::snappy::decode::{DecodedBatch, Decoder};
 use decant_cloner::snappy::encode::Encoder;
 use decant_cloner::snappy::split::{Pack, Splitter};
@@ -55,11 +56,11 @@ fn bytes(count: usize) -> BytesCount {
     BytesCount::new(count)
 }
 
-/// From the page cache into a buffer.
-#[divan::bench]
-fn a_read(bencher: Bencher<'_, '_>) {
+/// From the page cache into a buffer, whose distance to the start of a page matters on some processors.
+#[divan::bench(args = [0, 16, 64])]
+fn a_read(bencher: Bencher<'_, '_>, distance: usize) {
     let file = filled();
-    let mut buffer = vec![0; BLOCK_BYTES];
+    let mut buffer = PageBuffer::after_page_start(BLOCK_BYTES, distance);
     bencher.counter(bytes(FILE_BYTES)).bench_local(|| {
         for at in (0..FILE_BYTES).step_by(BLOCK_BYTES) {
             file.read_exact_at(&mut buffer, at as u64).unwrap();

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::digest::ContentDigest;
 use crate::pipeline::lanes::{Collect, Deal, Pool, fan_out};
+use crate::pipeline::page_buffer::PageBuffer;
 use crate::stream::Piece;
 
 /// The size of a buffer. The reader reads into it and hashes it while it is in the processor's cache, and one call writes
@@ -28,7 +29,7 @@ pub enum BatchRun {
 /// A part of the logical stream.
 #[derive(Debug)]
 pub struct Batch {
-    buffer: Vec<u8>,
+    buffer: PageBuffer,
     used_bytes: usize,
     runs: Vec<BatchRun>,
     /// The digest of the whole content, in the last batch.
@@ -37,7 +38,7 @@ pub struct Batch {
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { buffer: vec![0; BATCH_BYTES], used_bytes: 0, runs: Vec::new(), whole: None }
+        Self { buffer: PageBuffer::aligned(BATCH_BYTES), used_bytes: 0, runs: Vec::new(), whole: None }
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
+use crate::pipeline::page_buffer::PageBuffer;
 use crate::snappy::CHUNK_BYTES;
 use crate::stream::{FileRange, Purpose, Run, Sink};
 use crate::volume::holes::next_data;
@@ -80,7 +81,7 @@ pub fn read_raw(
 
 /// Reads a character device, whose size is unknown, to its end.
 pub fn read_stream(mut file: &File, path: &Path, sink: &mut dyn Sink) -> Result<()> {
-    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut buffer = PageBuffer::aligned(CHUNK_BYTES);
     let mut offset = 0;
     loop {
         match file.read(&mut buffer) {
