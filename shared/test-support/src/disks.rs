@@ -87,7 +87,7 @@ impl Mounted {
     /// A new, empty btrfs.
     pub fn btrfs() -> Result<Self, String> {
         let image = NamedTempFile::new().unwrap();
-        image.as_file().set_len(200 << 20).unwrap();
+        image.as_file().set_len(512 << 20).unwrap();
         run("mkfs.btrfs", &["-q".as_ref(), image.path().as_os_str()])?;
         Self::mount(
             MountPoint::Own(tempdir().unwrap()),
