@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::thread;
 
 use decant_cloner::digest::segments::SegmentHasher;
-use decant_cloner::pipeline::page_buffer::PageBuffer;
 use decant_cloner::snappy::decode::{DecodedBatch, Decoder};
 use decant_cloner::snappy::encode::Encoder;
 use decant_cloner::snappy::split::{Pack, Splitter};
@@ -22,6 +21,7 @@ use decant_cloner::zeros::is_zero;
 use decant_shared::net::tls::authority::{Authority, Usage};
 use decant_shared::net::tls::suites::{CipherSuites, TlsVersions};
 use decant_shared::net::tls::{client, server};
+use decant_shared::process::page_buffer::PageBuffer;
 use decant_test_support::noise::{noise, text};
 use divan::counter::BytesCount;
 use divan::{Bencher, main as run};

@@ -161,6 +161,11 @@ pub trait Pull {
     /// the stream. A stream that was cut is an error, never `None`.
     fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>>;
 
+    /// What was taken of the stream counts as written when the next piece is requested, but only up to the position
+    /// `from_bytes` while there is one. For a writer that passes on pieces to be written later. Most streams do not
+    /// report what is durable.
+    fn hold_durable(&mut self, _from_bytes: Option<u64>) {}
+
     /// Fills `buf` completely. The end of the stream before that is `Kind::Damaged`: "the stream ends inside `what`".
     fn fill(&mut self, mut buf: &mut [u8], what: &str) -> Result<()> {
         while !buf.is_empty() {

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use decant_shared::process::page_buffer::PageBuffer;
+
 use crate::digest::ContentDigest;
 use crate::pipeline::lanes::{Collect, Deal, Pool, fan_out};
-use crate::pipeline::page_buffer::PageBuffer;
 use crate::stream::{Piece, ShareOffer};
 
 /// The size of a buffer. The reader reads into it and hashes it while it is in the processor's cache, and one call writes

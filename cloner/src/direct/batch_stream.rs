@@ -30,6 +30,8 @@ pub struct BatchStream<'a> {
     verifier: Rc<DirectVerifier>,
     has_ended: bool,
     pacer: Option<Pacer>,
+    /// The position from which the writer has taken pieces that it has not written yet.
+    held_from_bytes: Option<u64>,
     /// Number of data bytes in the last piece. They are written by the time the next piece is requested.
     last_data_bytes: u64,
     /// The last piece, if it was an offer.
@@ -72,6 +74,7 @@ impl<'a> BatchStream<'a> {
             }),
             has_ended: false,
             pacer: None,
+            held_from_bytes: None,
             last_data_bytes: 0,
             offer: None,
             answers: None,
@@ -130,7 +133,8 @@ impl Pull for BatchStream<'_> {
         Error::check(self.stop)?;
         self.answer()?;
         if let Some(pacer) = &mut self.pacer {
-            pacer.written(self.stream_bytes, std::mem::take(&mut self.last_data_bytes))?;
+            let written_bytes = self.held_from_bytes.unwrap_or(self.stream_bytes);
+            pacer.written(written_bytes, std::mem::take(&mut self.last_data_bytes))?;
         }
         if !self.advance()? {
             // The writer writes nothing more. The rest is synced at the end.
@@ -168,6 +172,10 @@ impl Pull for BatchStream<'_> {
                 Piece::Data(&bytes[start..start + usize::try_from(len).unwrap_or(usize::MAX)])
             }
         }))
+    }
+
+    fn hold_durable(&mut self, from_bytes: Option<u64>) {
+        self.held_from_bytes = from_bytes;
     }
 }
 

@@ -4,8 +4,9 @@
 //! is sent without a copy. A compressor turns it into an [`EncodedBlock`]: one chunk of the chunked coding. The sender
 //! returns the memory to the [`BufferPools`].
 
+use decant_shared::process::page_buffer::PageBuffer;
+
 use crate::pipeline::lanes::Pool;
-use crate::pipeline::page_buffer::PageBuffer;
 use crate::send::compression::BlockMode;
 use crate::snappy::encode::stored_head;
 use crate::snappy::mark::Mark;

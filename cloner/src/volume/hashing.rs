@@ -3,12 +3,12 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 
+use decant_shared::process::page_buffer::PageBuffer;
 use decant_shared::process::stop::Stop;
 
 use crate::digest::segments::SegmentHasher;
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Result};
-use crate::pipeline::page_buffer::PageBuffer;
 use crate::stream::{FileRange, Purpose, Run, Sink};
 use crate::volume::page_cache::drop_pages;
 use crate::volume::raw::{shrank, unreadable};

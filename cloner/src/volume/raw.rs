@@ -6,8 +6,9 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use decant_shared::process::page_buffer::PageBuffer;
+
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::page_buffer::PageBuffer;
 use crate::snappy::CHUNK_BYTES;
 use crate::stream::{FileRange, Purpose, Run, Sink};
 use crate::volume::holes::next_data;

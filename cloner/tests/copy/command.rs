@@ -108,6 +108,11 @@ impl Scratch {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// In memory, for files that take a disk a minute to sync.
+    pub(crate) fn in_memory() -> Self {
+        Self(tempfile::tempdir_in("/dev/shm").unwrap())
+    }
+
     pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }

@@ -16,6 +16,7 @@ use crate::tar::reader::ArchiveReader;
 use crate::volume::optional_calls::Call;
 use crate::volume::page_cache::DropAfterWrite;
 use crate::volume::reflink;
+use crate::volume::tree::write::small_content::not_held;
 use crate::zeros::write_zeros;
 
 /// The number of bytes that are written between two checks for a stop.
@@ -85,9 +86,7 @@ pub(super) fn write_content<P: Pull + ?Sized>(
             }
             Piece::Kept(_) if is_held => {}
             Piece::Kept(_) => {
-                return Err(
-                    Error::damaged("the stream leaves out content that the target does not hold").into()
-                );
+                return Err(not_held().into());
             }
             Piece::Offer(offer) if manner.shares && !manner.preallocate => {
                 is_shared = reflink::accept(offer, file).map_err(failed_at(room.end))?;
@@ -152,13 +151,9 @@ impl FileAllocation<'_> {
 
     fn finish(&self, stop: &Stop) -> Result<(), Incomplete> {
         if self.end >= self.size_bytes {
-            return Ok(());
-        }
-        match ftruncate(self.file, self.size_bytes) {
-            Err(errno) if Call::Truncate.is_dispensable(errno) => {
-                fill_with_zeros(self.file, self.end, self.size_bytes - self.end, stop)
-            }
-            resized => resized.map_err(io::Error::from).map_err(failed_at(self.end)),
+            Ok(())
+        } else {
+            lengthen(self.file, self.end, self.size_bytes, stop)
         }
     }
 
@@ -206,12 +201,23 @@ fn allocate(file: &File, size_bytes: u64) -> io::Result<bool> {
     }
 }
 
+/// Gives a file that ends at `end` its size. What is added reads as zeros.
+pub(super) fn lengthen(file: &File, end: u64, size_bytes: u64, stop: &Stop) -> Result<(), Incomplete> {
+    match ftruncate(file, size_bytes) {
+        Err(errno) if Call::Truncate.is_dispensable(errno) => {
+            fill_with_zeros(file, end, size_bytes - end, stop)
+        }
+        resized => resized.map_err(io::Error::from).map_err(failed_at(end)),
+    }
+}
+
 fn fill_with_zeros(file: &File, offset: u64, len: u64, stop: &Stop) -> Result<(), Incomplete> {
     write_zeros(offset, len, stop, |offset, zeros| {
         file.write_all_at(zeros, offset).map_err(failed_at(offset))
     })
 }
 
-fn failed_at(written_bytes: u64) -> impl Fn(io::Error) -> Incomplete {
+/// The error of a write at this offset.
+pub(super) fn failed_at(written_bytes: u64) -> impl Fn(io::Error) -> Incomplete {
     move |cause| Incomplete::Write { cause, written_bytes }
 }

@@ -16,6 +16,7 @@ mod obstacle;
 mod parts;
 mod put_back;
 mod reveal;
+mod small_content;
 pub(crate) mod staging;
 mod subject;
 mod tree;
@@ -204,7 +205,7 @@ fn fill(
     stop: &Stop,
 ) -> Result<Finished> {
     scope(|scope| {
-        let finisher = if options.finishes_apart { Some(Finisher::start(scope)?) } else { None };
+        let finisher = if options.finishes_apart { Some(Finisher::start(scope, stop)?) } else { None };
         let mut writer = TreeWriter::new(staging.fresh()?, folding, path, options, finisher, stop);
         while let Some(entry) = archive.next_entry()? {
             Error::check(stop)?;

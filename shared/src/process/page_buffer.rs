@@ -1,4 +1,4 @@
-//! Memory for the content of files, at a chosen position relative to the pages of memory.
+//! Memory that the kernel copies to, at a chosen position relative to the pages of memory.
 //!
 //! Reading a file copies from a page of the page cache, and its content mostly starts with that page. If the destination
 //! lies 1 to 31 bytes after the start of a page, some processors (AMD's Zen) copy at a quarter of their speed, and an
