@@ -105,7 +105,8 @@ impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
             match piece {
                 Piece::Data(bytes) => room[..len].copy_from_slice(bytes),
                 Piece::Zeros(_) => room[..len].fill(0),
-                Piece::Kept(_) => {
+                Piece::Offer(_) => {}
+                Piece::Kept(_) | Piece::Shared(_) => {
                     return Err(Error::damaged("a header of the archive is marked as kept"));
                 }
             }

@@ -82,7 +82,7 @@ impl<'a> HashingSink<'a> {
     }
 
     fn read(&mut self, range: FileRange<'_>) -> Result<()> {
-        let FileRange { file, path, mut offset, mut len } = range;
+        let FileRange { file, path, mut offset, mut len, .. } = range;
         if self.past_cache {
             drop_pages(file, offset, len);
         }

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use decant_test_support::disks::Mounted;
 use decant_test_support::process::Process;
-use decant_test_support::until;
+use decant_test_support::{able, until};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -92,6 +93,11 @@ fn has_handlers(id: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
     u64::from_str_radix(mask.trim(), 16).unwrap() & bits == bits
+}
+
+/// The filesystem, or nothing if this machine cannot make it, which is then reported.
+pub(crate) fn if_able(made: Result<Mounted, String>) -> Option<Mounted> {
+    made.map_err(|why| able(false, &why)).ok()
 }
 
 /// A directory to copy in.

@@ -15,6 +15,7 @@ use crate::tar::entry::Entry;
 use crate::tar::reader::ArchiveReader;
 use crate::volume::optional_calls::Call;
 use crate::volume::page_cache::DropAfterWrite;
+use crate::volume::reflink;
 use crate::volume::tree::write::small_content::not_held;
 use crate::zeros::write_zeros;
 
@@ -48,6 +49,8 @@ pub(super) struct Manner {
     pub(super) preallocate: bool,
     /// Whether a part of the content exists from a previous attempt and is not written again.
     pub(super) is_reused: bool,
+    /// Whether the file may share blocks of the source, so that it is open for reading, too.
+    pub(super) shares: bool,
 }
 
 /// Writes the content of the current member of `archive`. Runs of zeros become holes, or are allocated.
@@ -67,10 +70,11 @@ pub(super) fn write_content<P: Pull + ?Sized>(
         room.prepare()?;
     }
     let mut is_held = manner.is_reused;
+    let mut is_shared = false;
     let mut page_cache = DropAfterWrite::default();
     while let Some((offset, piece)) = archive.next_data(STEP_BYTES)? {
         Error::check(stop)?;
-        if is_held && !matches!(piece, Piece::Kept(_)) {
+        if is_held && !matches!(piece, Piece::Kept(_) | Piece::Offer(_)) {
             is_held = false;
             room.cut(offset)?;
         }
@@ -83,6 +87,19 @@ pub(super) fn write_content<P: Pull + ?Sized>(
             Piece::Kept(_) if is_held => {}
             Piece::Kept(_) => {
                 return Err(not_held().into());
+            }
+            Piece::Offer(offer) if manner.shares && !manner.preallocate => {
+                is_shared = reflink::accept(offer, file).map_err(failed_at(room.end))?;
+                if is_shared {
+                    // The holes are the holes of the source, and the size is its size.
+                    room.zeros_are_there = true;
+                    room.end = size_bytes;
+                }
+            }
+            Piece::Offer(_) => {}
+            Piece::Shared(_) if is_shared => {}
+            Piece::Shared(_) => {
+                return Err(Error::damaged("the stream leaves out content that is not shared").into());
             }
             Piece::Zeros(_) if room.zeros_are_there => {}
             Piece::Zeros(len) => {

@@ -62,6 +62,8 @@ pub struct UnpackOptions {
     pub is_made: bool,
     /// Whether a thread of its own finishes files. For a writer that is slower than what it reads from.
     pub finishes_apart: bool,
+    /// Whether the archive may offer to share blocks of the source. Large files are then also opened for reading.
+    pub shares: bool,
 }
 
 /// What was written.

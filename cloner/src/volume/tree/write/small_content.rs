@@ -42,7 +42,9 @@ impl SmallContent {
                 Piece::Data(bytes) => content.add(offset, bytes),
                 // A new file reads as zeros.
                 Piece::Zeros(_) => {}
-                Piece::Kept(_) => return Err(not_held()),
+                // The blocks of a small file are not shared.
+                Piece::Offer(_) => {}
+                Piece::Kept(_) | Piece::Shared(_) => return Err(not_held()),
             }
         }
         Ok(content)

@@ -21,6 +21,7 @@ use crate::volume::close::close;
 use crate::volume::free_space::FreeSpace;
 use crate::volume::layout::is_reserved;
 use crate::volume::optional_calls::Call;
+use crate::volume::reflink::SHARED_LEAST_BYTES;
 use crate::volume::remove::{remove_all, remove_one};
 use crate::volume::tree::write::attributes::Attributes;
 use crate::volume::tree::write::beneath::open_below;
@@ -185,6 +186,7 @@ impl<'a> TreeWriter<'a> {
         name: &[u8],
     ) -> Result<()> {
         let is_reused = entry.size_bytes > 0 && archive.held_bytes() > 0;
+        let shares = self.options.shares && !is_reused && entry.size_bytes >= SHARED_LEAST_BYTES;
         let mut attributes = match is_reused {
             true => Attributes::of_reused(entry, self.options.own),
             false => Attributes::of(entry, self.options.own),
@@ -197,15 +199,15 @@ impl<'a> TreeWriter<'a> {
             let birth = self.directories.birth();
             let mode = attributes.mode_at(birth).unwrap_or(Mode::RUSR | Mode::WUSR);
             let file = self.create(entry, name, |directories| {
-                let flags =
-                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let access = if shares { OFlags::RDWR } else { OFlags::WRONLY };
+                let flags = access | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 openat(directories.current(), name, flags, mode)
             })?;
             let mut attributes = attributes.after(birth);
             self.hold_readable(&mut attributes, name);
             (File::from(file), attributes)
         };
-        let manner = Manner { preallocate: self.options.preallocate, is_reused };
+        let manner = Manner { preallocate: self.options.preallocate, is_reused, shares };
         // A mode that is set at the end depends on what is lost now.
         let is_finished_apart = !self.syncs_each && attributes.unreadable(FILE_BITS).is_none();
         let is_written_apart =
