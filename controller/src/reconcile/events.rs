@@ -4,7 +4,8 @@ use decant_shared::process::panics::Panic;
 use serde_json::{Value, json};
 
 use crate::objects::annotations::{
-    BANDWIDTH_LIMIT, CLONE_ERROR, CLONE_PHASE, RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE, TRANSFER_MODE,
+    BANDWIDTH_LIMIT, CLONE_ERROR, CLONE_PHASE, RUNNING_MESSAGE, SNAPSHOT_TIME, SOURCE_RUNNING_MESSAGE,
+    TRANSFER_MODE,
 };
 use crate::objects::data_volume::DataVolumeStatus;
 use crate::objects::{ConditionStatus, ConditionType, DataVolumePhase, Key, Kind, Meta, Reason};
@@ -57,6 +58,7 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
             warning(Reason::AttributesNotKept, &text)
         }));
     }
+    events.extend(of_snapshot(seen));
     // The event about the phase reports the first mode.
     if seen.target_annotation(TRANSFER_MODE) == Some(TransferMode::Direct.as_str()) {
         let is_reported = old.phase != new.phase && new.phase == DataVolumePhase::CloneInProgress;
@@ -95,9 +97,24 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
         && running.message != said
         && !UNREPORTED.iter().any(|reason| reason.is(&running.reason))
     {
-        events.push(warning(running.reason.as_str(), &running.message));
+        let is_expected = Reason::TakingSnapshot.is(&running.reason);
+        let kind = if is_expected { "Normal" } else { "Warning" };
+        events.push(Event { kind, ..warning(running.reason.as_str(), &running.message) });
     }
     events
+}
+
+/// The event about a snapshot that is cloned because the source is in use, until the claim's annotation says the same.
+fn of_snapshot(seen: &Observed) -> Option<Event> {
+    let (time, source) = (seen.snapshot_time()?, seen.source_key()?);
+    let is_news = seen.target_annotation(SNAPSHOT_TIME) != Some(time.as_str());
+    let text = || {
+        format!(
+            "The source {source} is in use: a snapshot of it, taken at {time}, is cloned. Its content is that of a disk after a power \
+             failure"
+        )
+    };
+    is_news.then(|| normal(Reason::SourceSnapshotCloned, text()))
 }
 
 /// The event about how the bytes travel, until the claim's annotation says the same.
@@ -160,6 +177,7 @@ pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditi
         return vec![normal(Reason::VolumeKept, text)];
     }
     let reports_clone = seen.data_volume.is_none() && seen.populates.is_none() && seen.target_is_ours();
+    let snapshot = of_snapshot(seen).filter(|_| reports_clone);
     let transfer = of_transfer(seen).filter(|_| reports_clone);
     let said = claim.metadata.annotation(RUNNING_MESSAGE);
     let news = pod_conditions.target.as_ref().filter(|target| {
@@ -169,7 +187,7 @@ pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditi
             && said != Some(target.message.as_str())
     });
     let news = news.map(|target| warning(target.reason.as_str(), &target.message));
-    transfer.into_iter().chain(news).collect()
+    snapshot.into_iter().chain(transfer).chain(news).collect()
 }
 
 /// The events about a claim that is filled before it is bound: each change of what its clone does, and each problem.
@@ -203,6 +221,7 @@ fn about_population(step: &Step, seen: &Observed, pod_conditions: &RunningCondit
             _ => {}
         }
     }
+    events.extend(of_snapshot(seen).filter(|_| seen.data_volume.is_none()));
     events.extend(of_transfer(seen).filter(|_| seen.data_volume.is_none()));
     let said = seen.target_annotation(CLONE_ERROR);
     let error = pod_conditions.error().filter(|condition| said != Some(condition.message.as_str()));
