@@ -195,6 +195,8 @@ pub enum RestoreFault {
     Unproven,
     /// It lost its volume.
     Lost,
+    /// The snapshot of the source in use is gone, from which it should have been restored, and nothing reads it yet.
+    SnapshotGone,
 }
 
 /// Why a prime is replaced.

@@ -284,7 +284,11 @@ impl State {
 
     /// Notes a pod of a clone that mounts a volume which the pod `vm` may write to.
     fn check_writers(&mut self, pod: &Value, volumes: &[String]) {
-        let written = self.mounts.iter().filter(|(name, _)| name.name == "vm").flat_map(|(_, all)| all);
+        let written = self
+            .mounts
+            .iter()
+            .filter(|(name, _)| name.name == "vm" && self.get(Kind::Pod, name).is_some())
+            .flat_map(|(_, all)| all);
         let found = written
             .filter(|name| volumes.contains(name))
             .map(|name| format!("pod {} mounts {name}, which pod vm may write to", key(pod)));

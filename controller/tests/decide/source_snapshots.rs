@@ -10,7 +10,7 @@ use decant_controller::reconcile::observed::{
     Observed, ObservedSnapshot, Restore, RestorePlan, Restored, SnapshotChoice, TakenSnapshot,
 };
 use decant_controller::reconcile::outcome::CloneOutcome;
-use decant_controller::reconcile::step::{Slot, SnapshotFault, Step};
+use decant_controller::reconcile::step::{RestoreFault, Slot, SnapshotFault, Step};
 use serde_json::json;
 
 use crate::fixtures::{
@@ -129,12 +129,14 @@ fn the_error_of_a_snapshot_is_reported_and_waited_for() {
 fn a_snapshot_that_is_ready_is_restored_and_cloned() {
     assert_eq!(step(&ready()), Step::MakeRestored);
     assert_eq!(step(&restored()), step(&claimed()), "as any other source");
-    let seen = Observed { source_writers: Vec::new(), ..restored() };
+    let gone = Observed { taken: TakenSnapshot::Missing, ..restored() };
     assert_eq!(
-        step(&Observed { taken: TakenSnapshot::Missing, ..seen }),
-        step(&claimed()),
-        "a user deleted it"
+        step(&gone),
+        Step::ReplaceRestored(RestoreFault::SnapshotGone),
+        "it may be that of another snapshot"
     );
+    let pods = Observed { target_pod: copying().target_pod, source_pod: copying().source_pod, ..gone };
+    assert_eq!(step(&pods), Step::Copying, "then it was checked before they were created");
 }
 
 #[test]

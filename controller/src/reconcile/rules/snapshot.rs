@@ -30,14 +30,18 @@ pub(super) fn taking(seen: &Observed, claim: &Claim) -> Option<Step> {
     }
     let has_restored = seen.snapshot.is_some() && matches!(seen.restored, Restored::Ours { .. });
     match &seen.taken {
-        TakenSnapshot::Ours { .. } if has_restored => None,
+        TakenSnapshot::Ours { is_recorded: true, .. } if has_restored => None,
         TakenSnapshot::Ours { snapshot, .. } if snapshot.metadata.is_deleting() => {
             Some(Step::SnapshotLeaving)
         }
-        TakenSnapshot::Ours { .. } if !seen.wants_snapshot => {
+        TakenSnapshot::Ours { .. } if !seen.wants_snapshot && !has_restored => {
             Some(Step::ReplaceSnapshot(SnapshotFault::Unwanted))
         }
         TakenSnapshot::Ours { is_recorded: false, .. } => Some(Step::RecordSnapshot),
+        // Provisioners find a snapshot by its name, so it may have been restored from another one of that name.
+        TakenSnapshot::Foreign(_) | TakenSnapshot::Missing if has_restored => {
+            Some(Step::ReplaceRestored(RestoreFault::SnapshotGone))
+        }
         TakenSnapshot::Ours { snapshot, .. } => unfinished(seen, snapshot),
         TakenSnapshot::Foreign(snapshot) if may_be_taken(seen) => Some(strange_snapshot(snapshot, claim)),
         TakenSnapshot::Missing if may_be_taken(seen) && !seen.makes_pause => Some(Step::MakeSnapshot),

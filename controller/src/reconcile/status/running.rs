@@ -292,6 +292,10 @@ fn restore_fault(fault: RestoreFault) -> &'static str {
             "the PVC that was restored from the snapshot has no record of this controller, so its content is not trusted; it is \
              restored again"
         }
+        RestoreFault::SnapshotGone => {
+            "the snapshot of the source was deleted or replaced before anything read the PVC that was restored from it; the source is \
+             observed again"
+        }
         RestoreFault::Lost => {
             "the PVC that was restored from the snapshot lost its volume; the snapshot is restored again"
         }
