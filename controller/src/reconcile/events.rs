@@ -48,6 +48,9 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
     if old.phase != new.phase {
         // An adopted claim was not cloned, so it gets no event about a clone.
         events.extend(of_phase(seen, &new.phase, &dv.metadata.name).filter(|_| *step != Step::Adopted));
+        let tells_snapshot =
+            matches!(new.phase, DataVolumePhase::CloneInProgress | DataVolumePhase::Succeeded);
+        events.extend(of_snapshot(seen).filter(|_| tells_snapshot));
         let digest = seen.digest().filter(|_| new.phase == DataVolumePhase::Succeeded);
         events.extend(digest.map(|digest| {
             normal(Reason::CloneVerified, format!("Source and target hold the same: {digest}"))
@@ -58,7 +61,6 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
             warning(Reason::AttributesNotKept, &text)
         }));
     }
-    events.extend(of_snapshot(seen));
     // The event about the phase reports the first mode.
     if seen.target_annotation(TRANSFER_MODE) == Some(TransferMode::Direct.as_str()) {
         let is_reported = old.phase != new.phase && new.phase == DataVolumePhase::CloneInProgress;
@@ -104,17 +106,22 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
     events
 }
 
-/// The event about a snapshot that is cloned because the source is in use, until the claim's annotation says the same.
+/// The event about a snapshot that is cloned because the source is in use.
 fn of_snapshot(seen: &Observed) -> Option<Event> {
     let (time, source) = (seen.snapshot_time()?, seen.source_key()?);
-    let is_news = seen.target_annotation(SNAPSHOT_TIME) != Some(time.as_str());
-    let text = || {
+    Some(normal(
+        Reason::SourceSnapshotCloned,
         format!(
             "The source {source} is in use: a snapshot of it, taken at {time}, is cloned. Its content is that of a disk after a power \
              failure"
-        )
-    };
-    is_news.then(|| normal(Reason::SourceSnapshotCloned, text()))
+        ),
+    ))
+}
+
+/// The same about the claim, until its annotation says it.
+fn of_snapshot_news(seen: &Observed) -> Option<Event> {
+    let time = seen.snapshot_time()?;
+    of_snapshot(seen).filter(|_| seen.target_annotation(SNAPSHOT_TIME) != Some(time.as_str()))
 }
 
 /// The event about how the bytes travel, until the claim's annotation says the same.
@@ -177,7 +184,7 @@ pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditi
         return vec![normal(Reason::VolumeKept, text)];
     }
     let reports_clone = seen.data_volume.is_none() && seen.populates.is_none() && seen.target_is_ours();
-    let snapshot = of_snapshot(seen).filter(|_| reports_clone);
+    let snapshot = of_snapshot_news(seen).filter(|_| reports_clone);
     let transfer = of_transfer(seen).filter(|_| reports_clone);
     let said = claim.metadata.annotation(RUNNING_MESSAGE);
     let news = pod_conditions.target.as_ref().filter(|target| {
@@ -221,7 +228,7 @@ fn about_population(step: &Step, seen: &Observed, pod_conditions: &RunningCondit
             _ => {}
         }
     }
-    events.extend(of_snapshot(seen).filter(|_| seen.data_volume.is_none()));
+    events.extend(of_snapshot_news(seen).filter(|_| seen.data_volume.is_none()));
     events.extend(of_transfer(seen).filter(|_| seen.data_volume.is_none()));
     let said = seen.target_annotation(CLONE_ERROR);
     let error = pod_conditions.error().filter(|condition| said != Some(condition.message.as_str()));

@@ -24,6 +24,9 @@ pub(super) fn may_be_taken(seen: &Observed) -> bool {
 
 /// The step if a snapshot is taken of the source, and cannot be restored yet.
 pub(super) fn taking(seen: &Observed, claim: &Claim) -> Option<Step> {
+    if !matches!(seen.origin, Origin::Claim(_)) {
+        return None;
+    }
     let is_left = seen.left_taken().is_some() || seen.left_restored().is_some();
     if seen.is_taken_of_other() && is_left {
         return Some(Step::ReplaceSnapshot(SnapshotFault::OtherSource));
