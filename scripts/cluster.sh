@@ -19,7 +19,8 @@
 # Option of `setup`, `up` and `api up`:
 #   --kubernetes DIR      runs the programs of this directory instead of building 1.20: kube-apiserver, kube-controller-manager,
 #                         kube-scheduler, kubelet, kube-proxy and kubectl, such as an unpacked kubernetes-server-linux-amd64.tar.gz of
-#                         1.20 or later. If it also has etcd, or containerd with its shim and ctr, or runc, these are used
+#                         1.20 or later. If it also has etcd, or containerd with its shim and ctr, or runc, these are used;
+#                         1.34 and later need an etcd that Debian 12 does not have
 #
 # Storage classes: decant-now (Immediate, the default) and decant-wait (WaitForFirstConsumer). `up` creates four
 # volumes of 256Mi of each mode in decant-now. `provisioner up` adds classes whose claims get a volume of their own, on a loop
@@ -118,7 +119,7 @@ up() {
         return
     fi
     install_cluster
-    check_containerd
+    check_containerd_and_etcd
     mkdir -p "$CLUSTER/run"
     record_programs
     # A cluster that starts only in part is stopped again.
@@ -240,7 +241,7 @@ case ${1-} in
     -h | --help | '') show_help ;;
     setup)
         install_cluster
-        check_containerd
+        check_containerd_and_etcd
         ;;
     up) up ;;
     env) echo "export KUBECONFIG=$ADMIN PATH=\$PATH:$BIN" ;;

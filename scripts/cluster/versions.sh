@@ -28,6 +28,7 @@ KUBELET_SETTINGS=(
 )
 # FIRST:LAST:OLDEST:LIMIT: the oldest version of containerd that the kubelet works with, and the first later version that it
 # does not work with, if there is one.
+# shellcheck disable=SC2034  # check_program gets the names of the tables
 CONTAINERD_VERSIONS=(
     # These use version v1alpha2 of the interface (CRI), which containerd 2.0 removed.
     20:22:1.4:2.0
@@ -36,6 +37,11 @@ CONTAINERD_VERSIONS=(
     26:36:1.6:
     # The call RuntimeConfig of CRI v1.
     37:99:2.0:
+)
+# The same for the API server and etcd.
+ETCD_VERSIONS=(
+    # The call RequestWatchProgress. Without it clients that stream lists, such as the kubelet, never get the end of a list.
+    34:99:3.5.13:
 )
 
 # take_kubernetes_option DIRECTORY ARGUMENT...: sets DECANT_KUBERNETES to the absolute path that --kubernetes or this variable
@@ -136,16 +142,23 @@ minor() {
     echo "${rest%%.*}"
 }
 
-# check_containerd: fails if the kubelet cannot use the installed containerd.
-check_containerd() {
+# check_containerd_and_etcd: fails if the kubelet cannot use the installed containerd, or the API server the installed etcd.
+check_containerd_and_etcd() {
+    check_program containerd CONTAINERD_VERSIONS "containerd, containerd-shim-runc-v2 and ctr"
+    check_program etcd ETCD_VERSIONS etcd
+}
+
+# check_program PROGRAM TABLE FILES: fails unless the program has a version of the table.
+check_program() {
+    local -n versions=$2
     local installed row first last oldest limit
-    installed=$(containerd --version | grep -oE '[0-9]+\.[0-9]+\.[0-9]+' | head -n 1)
-    for row in "${CONTAINERD_VERSIONS[@]}"; do
+    installed=$("$1" --version | grep -oE '[0-9]+\.[0-9]+\.[0-9]+' | head -n 1)
+    for row in "${versions[@]}"; do
         IFS=: read -r first last oldest limit <<<"$row"
         within "$first" "$last" || continue
         { at_least "$installed" "$oldest" && { [[ -z $limit ]] || ! at_least "$installed" "$limit"; }; } ||
-            die "Kubernetes $CLUSTER_VERSION needs containerd $oldest or later${limit:+ and before $limit}, and" \
-                "$(command -v containerd) is $installed: put containerd, containerd-shim-runc-v2 and ctr into $BIN"
+            die "Kubernetes $CLUSTER_VERSION needs $1 $oldest or later${limit:+ and before $limit}, and" \
+                "$(command -v "$1") is $installed: put $3 into $BIN"
     done
 }
 

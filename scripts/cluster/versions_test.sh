@@ -96,13 +96,23 @@ refused "no kubelet in $BIN" check_programs
 ok "unusable programs are refused, and the error names them"
 
 containerd() { echo "containerd example.com/containerd $containerd 0123abc"; }
+etcd() { printf 'etcd Version: %s\nGit SHA: 0123abc\nGo Version: go1.26.4\n' "$etcd"; }
+etcd=3.5.30
 for row in 1.20.2:1.6.20:works 1.20.2:2.1.0:refused 1.25.0:2.1.0:works 1.36.2:1.6.20:works 1.36.2:1.5.9:refused \
     1.37.0:1.7.24:refused 1.37.0:2.1.0:works; do
     IFS=: read -r CLUSTER_VERSION containerd expected <<<"$row"
     result=works
-    (check_containerd) 2>/dev/null || result=refused
+    (check_containerd_and_etcd) 2>/dev/null || result=refused
     equal "Kubernetes $CLUSTER_VERSION with containerd $containerd" "$result" "$expected"
 done
 CLUSTER_VERSION=1.37.0 containerd=1.7.24
-refused "Kubernetes 1.37.0 needs containerd 2.0 or later, and " check_containerd
+refused "Kubernetes 1.37.0 needs containerd 2.0 or later, and " check_containerd_and_etcd
 ok "containerd has to fit the kubelet"
+
+containerd=1.7.24 CLUSTER_VERSION=1.33.0 etcd=3.4.23
+check_containerd_and_etcd
+CLUSTER_VERSION=1.36.2
+refused "Kubernetes 1.36.2 needs etcd 3.5.13 or later, and " check_containerd_and_etcd
+etcd=3.5.13
+check_containerd_and_etcd
+ok "etcd has to fit the API server"
