@@ -215,17 +215,17 @@ impl Sink for Vec<u8> {
         if purpose == Purpose::Digest {
             return Ok(());
         }
-        let start = self.len();
         let len = usize::try_from(run.len()).map_err(|_| Error::damaged("a run longer than memory"))?;
         match run {
             Run::Bytes(bytes) => self.extend_from_slice(bytes),
-            Run::Zeros(_) => self.resize(start + len, 0),
+            Run::Zeros(_) => self.append(&mut vec![0; len]),
             Run::File(range) => {
-                self.resize(start + len, 0);
+                let mut content = vec![0; len];
                 range
                     .file
-                    .read_exact_at(&mut self[start..], range.offset)
+                    .read_exact_at(&mut content, range.offset)
                     .map_err(|cause| Error::source("read", range.path, cause))?;
+                self.append(&mut content);
             }
         }
         Ok(())
