@@ -10,7 +10,7 @@
 #               nbdcopy from nbdkit over TLS (files only); CDI's cloner and upload server, and each of them with Decant's
 #               other end. Sets: dense, vmdisk, tree, memory; and cold, as root, only if it is named. Wall time starts when
 #               the receiver listens and ends when both ends have exited; CPU is user and system time of both; memory is
-#               the highest of all rounds
+#               the highest of all rounds. POINT: contestants (copy wire pair cp tar nbdcopy peer to_peer from_peer)
 #   network     `cloner copy --wire` with --compression auto, always and never over a loopback interface that is limited to a
 #               rate. As root. Sets: text, binaries, noise. POINT: 100mbit, 1gbit, 10gbit, unlimited. Fails if auto takes
 #               over 5 % longer than the better of the other two, plus 50 ms for what is not the network

@@ -21,6 +21,7 @@ use decant_cloner::zeros::is_zero;
 use decant_shared::net::tls::authority::{Authority, Usage};
 use decant_shared::net::tls::suites::{CipherSuites, TlsVersions};
 use decant_shared::net::tls::{client, server};
+use decant_shared::process::page_buffer::PageBuffer;
 use decant_test_support::noise::{noise, text};
 use divan::counter::BytesCount;
 use divan::{Bencher, main as run};
@@ -55,11 +56,11 @@ fn bytes(count: usize) -> BytesCount {
     BytesCount::new(count)
 }
 
-/// From the page cache into a buffer.
-#[divan::bench]
-fn a_read(bencher: Bencher<'_, '_>) {
+/// From the page cache into a buffer, whose distance to the start of a page matters on some processors.
+#[divan::bench(args = [0, 16, 64])]
+fn a_read(bencher: Bencher<'_, '_>, distance: usize) {
     let file = filled();
-    let mut buffer = vec![0; BLOCK_BYTES];
+    let mut buffer = PageBuffer::after_page_start(BLOCK_BYTES, distance);
     bencher.counter(bytes(FILE_BYTES)).bench_local(|| {
         for at in (0..FILE_BYTES).step_by(BLOCK_BYTES) {
             file.read_exact_at(&mut buffer, at as u64).unwrap();

@@ -3,9 +3,12 @@
 //! The stream is the same on both sides: raw device content, or a tar archive. Neither side knows about threads,
 //! compression or sockets, so tests can use a slice and a `Vec`.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
@@ -16,6 +19,14 @@ pub trait Sink {
     /// Errors: those of reading a file, and those of the sink itself. A file that ends before the end of its range is
     /// `Kind::SourceChanged`.
     fn write(&mut self, purpose: Purpose, run: Run<'_>) -> Result<()>;
+
+    /// Offers that the target shares the blocks of `file` instead of taking its content. Called when the content of the
+    /// file is next, before any of it. Returns the target's own file if it now shares all blocks: the content must then
+    /// be read from there, as [`FileRange`]s that are shared. `path` is for messages.
+    fn share(&mut self, file: &File, path: &Path) -> Result<Option<File>> {
+        let _ = (file, path);
+        Ok(None)
+    }
 }
 
 /// What a run of bytes belongs to. The digest covers the content, which differs from the stream if the stream is an
@@ -52,6 +63,8 @@ pub struct FileRange<'a> {
     pub offset: u64,
     /// Its length.
     pub len: u64,
+    /// Whether it is the target's own file (see [`Sink::share`]), so that the part is only read for the digest.
+    pub is_shared: bool,
 }
 
 impl Run<'_> {
@@ -79,14 +92,60 @@ pub enum Piece<'a> {
     Zeros(u64),
     /// This many bytes that the target already holds: whole segments whose digests agree.
     Kept(u64),
+    /// No bytes, but an offer to share the blocks of the file whose content comes next. It is refused unless it is
+    /// answered before the next piece is requested.
+    Offer(&'a ShareOffer),
+    /// This many bytes of a file whose offer was accepted, so the target has them.
+    Shared(u64),
 }
+
+/// A file whose blocks the target can share, and the target's answer.
+#[derive(Debug)]
+pub struct ShareOffer {
+    source: File,
+    answer: OnceCell<ShareAnswer>,
+}
+
+/// The answer to a [`ShareOffer`]: the target's file, which shares all blocks, or why there is none.
+pub type ShareAnswer = std::result::Result<File, Errno>;
+
+impl ShareOffer {
+    /// Offers the blocks of `source`.
+    pub fn new(source: File) -> Self {
+        Self { source, answer: OnceCell::new() }
+    }
+
+    /// The file that is offered.
+    pub fn source(&self) -> &File {
+        &self.source
+    }
+
+    /// Answers the offer. Only the first answer counts.
+    pub fn answer(&self, answer: ShareAnswer) {
+        let _ = self.answer.set(answer);
+    }
+
+    /// The answer. An offer without an answer is refused.
+    pub fn into_answer(self) -> ShareAnswer {
+        self.answer.into_inner().unwrap_or(Err(Errno::CANCELED))
+    }
+}
+
+impl PartialEq for ShareOffer {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for ShareOffer {}
 
 impl Piece<'_> {
     /// Length in bytes.
     pub fn len(&self) -> u64 {
         match self {
             Piece::Data(bytes) => bytes.len() as u64,
-            Piece::Zeros(len) | Piece::Kept(len) => *len,
+            Piece::Zeros(len) | Piece::Kept(len) | Piece::Shared(len) => *len,
+            Piece::Offer(_) => 0,
         }
     }
 
@@ -98,9 +157,14 @@ impl Piece<'_> {
 
 /// The origin of a target's logical stream.
 pub trait Pull {
-    /// The next piece, of at most `max_bytes` bytes (> 0) and never empty; `None` at the real end of the stream. A
-    /// stream that was cut is an error, never `None`.
+    /// The next piece, of at most `max_bytes` bytes (> 0) and never empty, except for an offer; `None` at the real end of
+    /// the stream. A stream that was cut is an error, never `None`.
     fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>>;
+
+    /// What was taken of the stream counts as written when the next piece is requested, but only up to the position
+    /// `from_bytes` while there is one. For a writer that passes on pieces to be written later. Most streams do not
+    /// report what is durable.
+    fn hold_durable(&mut self, _from_bytes: Option<u64>) {}
 
     /// Fills `buf` completely. The end of the stream before that is `Kind::Damaged`: "the stream ends inside `what`".
     fn fill(&mut self, mut buf: &mut [u8], what: &str) -> Result<()> {
@@ -113,8 +177,9 @@ pub trait Pull {
             match piece {
                 Piece::Data(bytes) => head.copy_from_slice(bytes),
                 Piece::Zeros(_) => head.fill(0),
-                Piece::Kept(_) => {
-                    return Err(Error::damaged(format!("{what} is kept from a previous attempt")));
+                Piece::Offer(_) => {}
+                Piece::Kept(_) | Piece::Shared(_) => {
+                    return Err(Error::damaged(format!("{what} is said to be on the target already")));
                 }
             }
             buf = tail;

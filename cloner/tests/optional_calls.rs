@@ -59,7 +59,7 @@ fn row(call: Call) -> String {
     let named: Vec<_> =
         call.named().iter().map(|&(errno, verdict)| format!("{} {}", name(errno), word(verdict))).collect();
     cells.push(if named.is_empty() { "fail".to_owned() } else { format!("{}; else fail", named.join(", ")) });
-    if call.is_only_advice() {
+    if call.never_matters() {
         *cells.last_mut().unwrap() = "continue".to_owned();
     }
     format!("| {} |", cells.join(" | "))

@@ -10,7 +10,7 @@ use decant_shared::process::log::Format;
 use decant_shared::protocol::units::{Overhead, Rate};
 use serde_json::Value;
 
-use crate::policy::{Policy, Scope, Setting, Transfer};
+use crate::policy::{Policy, Scope, Setting, SourceInUse, Transfer};
 use crate::progress::bandwidth::START;
 use crate::run::RunSettings;
 use crate::webhook::callers::Callers;
@@ -117,6 +117,10 @@ pub struct RunArgs {
     /// How the bytes of a clone travel if it does not specify it: auto, direct (one pod mounts both volumes) or network
     #[arg(long, env = "DECANT_TRANSFER", default_value = "auto", value_parser = transfer)]
     pub transfer: Transfer,
+    /// What happens while pods may write to the source of a clone, unless the clone specifies it: wait, or snapshot to clone a
+    /// crash-consistent snapshot of it
+    #[arg(long, env = "DECANT_SOURCE_IN_USE", default_value = "wait", value_parser = source_in_use)]
+    pub source_in_use: SourceInUse,
     /// Serve only PVCs whose data source is a CloneSource, and leave DataVolumes to CDI in the same cluster
     #[arg(long, env = "DECANT_BESIDE_CDI")]
     pub beside_cdi: bool,
@@ -282,6 +286,7 @@ impl RunArgs {
         policy.claim_adoption = self.gate.claim_adoption;
         policy.honor_wait_for_first_consumer = !self.bind_immediately;
         policy.transfer = self.transfer;
+        policy.source_in_use = self.source_in_use;
         policy.scope = if self.beside_cdi { Scope::CloneSources } else { Scope::All };
         policy.pods.extra_labels = self.labels.iter().cloned().collect();
         if let Some(version) = &self.tls_min_version {
@@ -343,6 +348,14 @@ fn transfer(text: &str) -> Result<Transfer, String> {
         "direct" => Ok(Transfer::Direct),
         "network" => Ok(Transfer::Network),
         _ => Err("use auto, direct or network".to_owned()),
+    }
+}
+
+fn source_in_use(text: &str) -> Result<SourceInUse, String> {
+    match text {
+        "wait" => Ok(SourceInUse::Wait),
+        "snapshot" => Ok(SourceInUse::Snapshot),
+        _ => Err("use wait or snapshot".to_owned()),
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Policy {
     pub scope: Scope,
     /// How the bytes travel, unless a clone has a wish of its own.
     pub transfer: Transfer,
+    /// What happens while pods may write to the source of a clone, unless the clone specifies it.
+    pub source_in_use: SourceInUse,
     /// Whether claims may be adopted without the annotation.
     pub claim_adoption: bool,
     /// The settings that a flag names. The cluster does not change them.
@@ -173,6 +175,16 @@ pub enum Transfer {
     Network,
 }
 
+/// What happens while pods may write to the source of a clone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SourceInUse {
+    /// The clone waits until none does.
+    #[default]
+    Wait,
+    /// A snapshot of the source is cloned.
+    Snapshot,
+}
+
 /// Which requests for clones are served.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scope {
@@ -225,6 +237,7 @@ impl Default for Policy {
             honor_wait_for_first_consumer: true,
             scope: Scope::All,
             transfer: Transfer::Auto,
+            source_in_use: SourceInUse::Wait,
             claim_adoption: false,
             given: BTreeSet::new(),
         }

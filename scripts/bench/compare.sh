@@ -3,7 +3,13 @@
 # seconds, CPU seconds of both ends, peak KiB of the source and of the target (0 if both are one process).
 
 SETS=(dense vmdisk tree memory cold text binaries noise prose) DEFAULT_SETS=(dense vmdisk tree memory)
-POINTS=() DEFAULT_POINTS=()
+POINTS=(copy wire pair cp tar nbdcopy peer to_peer from_peer) DEFAULT_POINTS=("${POINTS[@]}")
+
+# Their names in the table.
+declare -A CONTESTANTS=(
+    [copy]='decant direct' [wire]='decant wire' [pair]='decant pair' [cp]=cp [tar]='tar | tar' [nbdcopy]=nbdcopy
+    [peer]=CDI [to_peer]='decant to CDI' [from_peer]='CDI to decant'
+)
 
 check_compare() {
     install_tools nbdkit:nbdkit nbdcopy:libnbd-bin openssl:openssl unshare:util-linux
@@ -18,7 +24,7 @@ check_compare() {
 }
 
 run_compare() {
-    local set round source target=$work/copy
+    local set round point source target=$work/copy
     certificates=$work/certificates
     make_certificates "$certificates"
     make_nbd_certificates
@@ -32,17 +38,13 @@ run_compare() {
         fi
         make_data "${set/cold/tree}" "$source" "$scale"
         for ((round = 1; round <= rounds; round++)); do
-            measure_contestant copy 'decant direct'
-            measure_contestant wire 'decant wire'
-            measure_contestant pair 'decant pair'
-            measure_contestant cp cp
-            measure_contestant tar 'tar | tar'
-            [[ -d $source ]] || measure_contestant nbdcopy nbdcopy
-            if [[ ${PEER_BIN-} ]]; then
-                measure_contestant peer CDI
-                measure_contestant to_peer 'decant to CDI'
-                measure_contestant from_peer 'CDI to decant'
-            fi
+            for point in "${points[@]}"; do
+                case $point in
+                    nbdcopy) [[ ! -d $source ]] || continue ;;
+                    peer | to_peer | from_peer) [[ ${PEER_BIN-} ]] || continue ;;
+                esac
+                measure_contestant "$point" "${CONTESTANTS[$point]}"
+            done
         done
         rm -rf "$source"
         "${undo[@]}"

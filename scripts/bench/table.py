@@ -41,7 +41,7 @@ def print_table(headings, rows):
 
 
 def compare(runs):
-    """Wall time of each contestant, also as a multiple of the pair's."""
+    """Wall time of each contestant, also as a multiple of the pair's, or of the first contestant's if the pair is left out."""
     results = []
     for (data_set, contestant), (wall, cpu, source, target) in read_runs(runs, 2).items():
         results.append({
@@ -49,11 +49,13 @@ def compare(runs):
             "cpu_seconds": round(median(cpu), 2), "source_rss_mib": round(max(source) / 1024, 1),
             "target_rss_mib": round(max(target) / 1024, 1),
         })
-    pair = {result["set"]: result["wall_seconds"] for result in results if result["contestant"] == "decant pair"}
+    names = [result["contestant"] for result in results]
+    base = "decant pair" if "decant pair" in names else names[0]
+    base_seconds = {result["set"]: result["wall_seconds"] for result in results if result["contestant"] == base}
     print_table(
-        ["set", "contestant", "wall s", "x pair", "CPU s", "source MiB", "target MiB"],
+        ["set", "contestant", "wall s", f"x {base.removeprefix('decant ')}", "CPU s", "source MiB", "target MiB"],
         [[result["set"], result["contestant"], f"{result['wall_seconds']:.2f}",
-          f"{result['wall_seconds'] / pair[result['set']]:.2f}", f"{result['cpu_seconds']:.2f}",
+          f"{result['wall_seconds'] / base_seconds[result['set']]:.2f}", f"{result['cpu_seconds']:.2f}",
           f"{result['source_rss_mib']:.1f}", f"{result['target_rss_mib']:.1f}" if result["target_rss_mib"] else "-"]
          for result in results])
     return results, True

@@ -23,7 +23,7 @@ APT_TOOLS=(
     c++:build-essential promtool:prometheus bsdtar:libarchive-tools curl:curl ip:iproute2 openssl:openssl tar:tar
     unshare:util-linux script:bsdutils mkfs.ext4:e2fsprogs shellcheck:shellcheck git:git python3:python3 buildah:buildah
     readelf:binutils chromium:chromium setfattr:attr valgrind:valgrind
-    mkfs.btrfs:btrfs-progs lowntfs-3g:ntfs-3g bindfs:bindfs fuse-overlayfs:fuse-overlayfs strace:strace
+    mkfs.btrfs:btrfs-progs mkfs.xfs:xfsprogs lowntfs-3g:ntfs-3g bindfs:bindfs fuse-overlayfs:fuse-overlayfs strace:strace
     fincore:util-linux-extra
 )
 

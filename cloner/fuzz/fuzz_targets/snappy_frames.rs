@@ -66,7 +66,7 @@ fn drain(batch: &DecodedBatch, out: &mut Vec<u8>) {
             Some(Item::Piece(Piece::Data(bytes))) => out.extend_from_slice(bytes),
             // A hole may be as long as it likes.
             Some(Item::Piece(Piece::Zeros(len))) => out.resize(out.len() + len.min(HOLE_BYTES) as usize, 0),
-            Some(Item::Piece(Piece::Kept(_)) | Item::Mark(_)) => {}
+            Some(Item::Piece(Piece::Kept(_) | Piece::Shared(_) | Piece::Offer(_)) | Item::Mark(_)) => {}
             None => panic!("run {index} of {} is not there", batch.len()),
         }
     }

@@ -87,6 +87,7 @@ pub(super) fn writing(
         is_exact: false,
         is_made: false,
         finishes_apart: false,
+        shares: false,
         read_back: verify == Some(Verify::Readback),
         decompress_threads,
     })

@@ -138,7 +138,8 @@ impl SegmentHasher {
 
     /// Ends the content, which completes its last segment.
     pub fn finish(&mut self) -> ContentDigest {
-        if self.in_group() > 0 {
+        // After a short segment that is known, the position is inside a group of which nothing is here.
+        if !self.group.is_empty() {
             self.segment.update(blake3::hash(&self.group).as_bytes());
             self.group.clear();
         }
@@ -242,6 +243,18 @@ mod tests {
         let content_bytes = content.len() as u64;
         whole.update(&content_bytes.to_le_bytes());
         ContentDigest { content_bytes, digest: Digest(*whole.finalize().as_bytes()) }
+    }
+
+    #[test]
+    fn a_known_last_segment_of_any_length_gives_the_digest_of_the_content() {
+        for len in [1, GROUP_BYTES - 1, GROUP_BYTES, GROUP_BYTES + 1, 1 << 20] {
+            let mut hashed = SegmentHasher::default();
+            hashed.data(&vec![7; len]);
+            let whole = hashed.finish();
+            let mut known = SegmentHasher::default();
+            known.known(hashed.next_complete().unwrap().digest, len as u64);
+            assert_eq!(known.finish(), whole, "{len} bytes");
+        }
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use decant_shared::process::page_buffer::PageBuffer;
+
 use crate::digest::ContentDigest;
 use crate::pipeline::lanes::{Collect, Deal, Pool, fan_out};
-use crate::stream::Piece;
+use crate::stream::{Piece, ShareOffer};
 
 /// The size of a buffer. The reader reads into it and hashes it while it is in the processor's cache, and one call writes
 /// it.
@@ -23,21 +25,34 @@ pub enum BatchRun {
     Zeros(u64),
     /// This many bytes that the target holds.
     Kept(u64),
+    /// This many bytes in blocks that the target shares.
+    Shared(u64),
 }
 
 /// A part of the logical stream.
 #[derive(Debug)]
 pub struct Batch {
-    buffer: Vec<u8>,
+    buffer: PageBuffer,
     used_bytes: usize,
+    /// Number of bytes that were read in the buffer, but are not in it, because the target shares their blocks.
+    shared_bytes: usize,
     runs: Vec<BatchRun>,
+    /// What the reader offers after the runs, before it continues.
+    pub offer: Option<ShareOffer>,
     /// The digest of the whole content, in the last batch.
     pub whole: Option<ContentDigest>,
 }
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { buffer: vec![0; BATCH_BYTES], used_bytes: 0, runs: Vec::new(), whole: None }
+        Self {
+            buffer: PageBuffer::aligned(BATCH_BYTES),
+            used_bytes: 0,
+            shared_bytes: 0,
+            runs: Vec::new(),
+            offer: None,
+            whole: None,
+        }
     }
 }
 
@@ -52,7 +67,7 @@ pub fn batches() -> (Deal<Batch>, Collect<Batch>, Pool<Batch>) {
 impl Batch {
     /// Whether no more data fits.
     pub fn is_full(&self) -> bool {
-        self.used_bytes == BATCH_BYTES || self.runs.len() >= RUNS_LIMIT
+        self.read_bytes() >= BATCH_BYTES || self.runs.len() >= RUNS_LIMIT
     }
 
     /// The number of runs.
@@ -60,9 +75,9 @@ impl Batch {
         self.runs.len()
     }
 
-    /// The number of bytes in the buffer.
-    pub fn data_bytes(&self) -> usize {
-        self.used_bytes
+    /// The number of bytes that were read or made in the buffer.
+    pub fn read_bytes(&self) -> usize {
+        self.used_bytes + self.shared_bytes
     }
 
     /// The free part of the buffer.
@@ -94,19 +109,33 @@ impl Batch {
         self.runs.push(BatchRun::Kept(len));
     }
 
+    /// Adds the first `len` bytes of [`Self::room`] to the stream as bytes that the target shares. Returns them. They do
+    /// not stay in the buffer.
+    pub fn shared(&mut self, len: usize) -> &[u8] {
+        self.shared_bytes += len;
+        match self.runs.last_mut() {
+            Some(BatchRun::Shared(last)) => *last += len as u64,
+            _ => self.runs.push(BatchRun::Shared(len as u64)),
+        }
+        &self.buffer[self.used_bytes..self.used_bytes + len]
+    }
+
     /// The run `index`.
     pub fn piece(&self, index: usize) -> Option<Piece<'_>> {
         self.runs.get(index).map(|run| match run {
             BatchRun::Data(range) => Piece::Data(&self.buffer[range.clone()]),
             BatchRun::Zeros(len) => Piece::Zeros(*len),
             BatchRun::Kept(len) => Piece::Kept(*len),
+            BatchRun::Shared(len) => Piece::Shared(*len),
         })
     }
 
     /// Empties it.
     pub fn clear(&mut self) {
         self.used_bytes = 0;
+        self.shared_bytes = 0;
         self.runs.clear();
+        self.offer = None;
         self.whole = None;
     }
 }

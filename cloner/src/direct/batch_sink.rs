@@ -1,8 +1,11 @@
 //! The reader's end: fills batches with the logical stream, and computes the digests of the content.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
+use crossbeam_channel::Receiver;
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::progress::Progress;
 
@@ -12,9 +15,10 @@ use crate::direct::batch::Batch;
 use crate::error::{Error, Result};
 use crate::pipeline::lanes::{Deal, Pool};
 use crate::pipeline::rate_limiter::RateLimiter;
-use crate::stream::{FileRange, Purpose, Run, Sink};
+use crate::stream::{FileRange, Purpose, Run, ShareAnswer, ShareOffer, Sink};
 use crate::volume::page_cache::DropAfterRead;
 use crate::volume::raw::{shrank, unreadable};
+use crate::volume::reflink;
 
 /// The minimum length of zeros that are passed on as zeros. It is one block of most filesystems, so that a file keeps all
 /// of its holes.
@@ -44,6 +48,8 @@ pub struct BatchSink<'a> {
     page_cache: DropAfterRead,
     /// Content of a directory that the target holds and that was not passed over yet.
     passing_bytes: u64,
+    /// The writer's answers to offers; `None` if the target cannot share blocks.
+    answers: Option<Receiver<ShareAnswer>>,
 }
 
 impl<'a> BatchSink<'a> {
@@ -57,7 +63,14 @@ impl<'a> BatchSink<'a> {
             segments: SegmentHasher::default(),
             page_cache: DropAfterRead::default(),
             passing_bytes: 0,
+            answers: None,
         }
+    }
+
+    /// Offers that the target shares blocks. The writer answers each offer with a message in `answers`.
+    pub fn sharing(mut self, answers: Option<Receiver<ShareAnswer>>) -> Self {
+        self.answers = answers;
+        self
     }
 
     /// Skips the first segments of an image, which the target holds and which have these digests. Must be the first
@@ -100,7 +113,7 @@ impl<'a> BatchSink<'a> {
 
     fn send(&mut self) -> Result<()> {
         Error::check(self.context.stop)?;
-        let len = self.batch.data_bytes();
+        let len = self.batch.read_bytes();
         self.limiter.wait(len, self.context.stop);
         self.context.progress.add_read_bytes(len as u64);
         let batch = std::mem::replace(&mut self.batch, self.context.pool.take());
@@ -171,7 +184,7 @@ impl<'a> BatchSink<'a> {
     }
 
     fn content_file(&mut self, range: FileRange<'_>) -> Result<()> {
-        let FileRange { file, path, mut offset, mut len } = range;
+        let FileRange { file, path, mut offset, mut len, is_shared } = range;
         let passed = self.passed(len);
         if passed > 0 {
             self.kept(passed)?;
@@ -190,7 +203,8 @@ impl<'a> BatchSink<'a> {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 Err(e) => return Err(unreadable(path, offset, e)),
             };
-            self.segments.data(self.batch.filled(got));
+            let bytes = if is_shared { self.batch.shared(got) } else { self.batch.filled(got) };
+            self.segments.data(bytes);
             offset += got as u64;
             len -= got as u64;
         }
@@ -224,6 +238,24 @@ impl Sink for BatchSink<'_> {
             (Purpose::Content, Run::Zeros(0)) => Ok(()),
             (Purpose::Content, Run::Zeros(len)) => self.content_zeros(len),
             (_, Run::File(range)) => self.content_file(range),
+        }
+    }
+
+    fn share(&mut self, file: &File, path: &Path) -> Result<Option<File>> {
+        let Some(answers) = self.answers.clone().filter(|_| self.passing_bytes == 0) else { return Ok(None) };
+        // Without another descriptor the content is read as usual.
+        let Ok(source) = file.try_clone() else { return Ok(None) };
+        self.batch.offer = Some(ShareOffer::new(source));
+        self.send()?;
+        match answers.recv().map_err(|_| Error::neighbour("writer"))? {
+            Ok(shared) => Ok(Some(shared)),
+            Err(errno) => {
+                reflink::note_refusal(path, errno);
+                if reflink::is_final(errno) {
+                    self.answers = None;
+                }
+                Ok(None)
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use crossbeam_channel::Sender;
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::progress::{Phase, Progress};
 
@@ -10,7 +11,7 @@ use crate::digest::ContentDigest;
 use crate::direct::batch::Batch;
 use crate::error::{Error, Result};
 use crate::pipeline::lanes::{Collect, Pool};
-use crate::stream::{Piece, Pull};
+use crate::stream::{Piece, Pull, ShareAnswer, ShareOffer};
 use crate::tar::reader::VerifyContent;
 use crate::writing::Verification;
 use crate::writing::checked_stream::{CheckedStream, ContentVerifier};
@@ -29,8 +30,14 @@ pub struct BatchStream<'a> {
     verifier: Rc<DirectVerifier>,
     has_ended: bool,
     pacer: Option<Pacer>,
+    /// The position from which the writer has taken pieces that it has not written yet.
+    held_from_bytes: Option<u64>,
     /// Number of data bytes in the last piece. They are written by the time the next piece is requested.
     last_data_bytes: u64,
+    /// The last piece, if it was an offer.
+    offer: Option<ShareOffer>,
+    /// Where the answers to offers go.
+    answers: Option<Sender<ShareAnswer>>,
     stop: &'a Stop,
 }
 
@@ -67,15 +74,34 @@ impl<'a> BatchStream<'a> {
             }),
             has_ended: false,
             pacer: None,
+            held_from_bytes: None,
             last_data_bytes: 0,
+            offer: None,
+            answers: None,
             stop,
         }
     }
 
-    /// Advances to the next run of bytes. Returns `false` if the stream is complete.
+    /// Sends the answers to the reader's offers to `answers`.
+    pub fn answering(mut self, answers: Option<Sender<ShareAnswer>>) -> Self {
+        self.answers = answers;
+        self
+    }
+
+    /// Sends the answer to the last offer, for which the reader waits.
+    fn answer(&mut self) -> Result<()> {
+        match (self.offer.take(), &self.answers) {
+            (Some(offer), Some(answers)) => {
+                answers.send(offer.into_answer()).map_err(|_| Error::neighbour("reader"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Advances to the next run of bytes, or to an offer. Returns `false` if the stream is complete.
     fn advance(&mut self) -> Result<bool> {
         while !self.has_ended {
-            if self.next_run < self.batch.run_count() {
+            if self.next_run < self.batch.run_count() || self.batch.offer.is_some() {
                 return Ok(true);
             }
             if let Some(whole) = self.batch.whole {
@@ -105,13 +131,19 @@ impl<'a> BatchStream<'a> {
 impl Pull for BatchStream<'_> {
     fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>> {
         Error::check(self.stop)?;
+        self.answer()?;
         if let Some(pacer) = &mut self.pacer {
-            pacer.written(self.stream_bytes, std::mem::take(&mut self.last_data_bytes))?;
+            let written_bytes = self.held_from_bytes.unwrap_or(self.stream_bytes);
+            pacer.written(written_bytes, std::mem::take(&mut self.last_data_bytes))?;
         }
         if !self.advance()? {
             // The writer writes nothing more. The rest is synced at the end.
             self.pacer = None;
             return Ok(None);
+        }
+        if self.next_run == self.batch.run_count() {
+            self.offer = self.batch.offer.take();
+            return Ok(self.offer.as_ref().map(Piece::Offer));
         }
         let Some(piece) = self.batch.piece(self.next_run) else { return Ok(None) };
         let left_bytes = piece.len() - self.taken_bytes;
@@ -129,12 +161,21 @@ impl Pull for BatchStream<'_> {
         Ok(Some(match piece {
             Piece::Zeros(_) => Piece::Zeros(len),
             Piece::Kept(_) => Piece::Kept(len),
+            Piece::Shared(_) => {
+                self.progress.add_shared_bytes(len);
+                Piece::Shared(len)
+            }
+            Piece::Offer(offer) => Piece::Offer(offer),
             Piece::Data(bytes) => {
                 self.last_data_bytes = len;
                 let start = usize::try_from(from).unwrap_or(usize::MAX);
                 Piece::Data(&bytes[start..start + usize::try_from(len).unwrap_or(usize::MAX)])
             }
         }))
+    }
+
+    fn hold_durable(&mut self, from_bytes: Option<u64>) {
+        self.held_from_bytes = from_bytes;
     }
 }
 
@@ -190,7 +231,8 @@ impl VerifyContent for DirectVerifier {
         }
         let left_bytes = match piece {
             Piece::Kept(len) => passing_bytes.checked_sub(*len),
-            Piece::Data(_) | Piece::Zeros(_) => None,
+            Piece::Offer(_) => return Ok(()),
+            Piece::Data(_) | Piece::Zeros(_) | Piece::Shared(_) => None,
         };
         let wrong = || Error::damaged("the reader resumes at another position than the writer");
         self.passing_bytes.set(left_bytes.ok_or_else(wrong)?);

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, scope};
 
+use crossbeam_channel::bounded;
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::{Phase, Progress};
@@ -81,6 +82,8 @@ impl<'a> DirectClone<'a> {
                 KeepPartial::Never
             },
             finishes_apart: true,
+            // Preallocated space is not shared, and a device has no blocks of a filesystem.
+            shares: !writing.preallocate && matches!(writing.destination, Destination::Directory { .. }),
             is_exact: has_attributes(source, writing) || writing.is_exact,
             ..writing.clone()
         };
@@ -129,18 +132,20 @@ impl<'a> DirectClone<'a> {
         let announced_bytes = volume.certain_bytes();
         let (deal, collect, pool) = batches();
         let pool = &pool;
+        let (answers, answered) = writing.shares.then(|| bounded(1)).unzip();
         progress.enter(Phase::Copy);
         let written = scope(|scope| {
             let reader = Builder::new().name("reader".to_owned()).spawn_scoped(scope, move || {
                 let context = SinkContext { pool, progress, stop };
-                self.read(BatchSink::new(deal, context, &source.limiter))
+                self.read(BatchSink::new(deal, context, &source.limiter).sharing(answered))
             });
             let writer = Builder::new().name("writer".to_owned()).spawn_scoped(scope, move || {
                 let passing_bytes = match content {
                     ContentType::Block => 0,
                     ContentType::Filesystem => kept.len() as u64 * SEGMENT_BYTES,
                 };
-                let mut stream = BatchStream::new(collect, pool, progress, passing_bytes, stop);
+                let stream = BatchStream::new(collect, pool, progress, passing_bytes, stop);
+                let mut stream = stream.answering(answers);
                 write_destination(writing, content, announced_bytes, !kept.is_empty(), &mut stream, stop)
             });
             let written = match writer {

@@ -152,7 +152,7 @@ impl Pull for ReceivedStream<'_> {
         }
         let len = match piece {
             Piece::Zeros(_) => left_bytes.min(max_bytes).min(zeros_step_bytes(self.stream_bytes)),
-            Piece::Data(_) | Piece::Kept(_) => left_bytes.min(max_bytes),
+            Piece::Data(_) | Piece::Kept(_) | Piece::Shared(_) | Piece::Offer(_) => left_bytes.min(max_bytes),
         };
         let from = self.taken_bytes;
         self.stream_bytes += len;
@@ -166,6 +166,10 @@ impl Pull for ReceivedStream<'_> {
         let piece = match piece {
             Piece::Zeros(_) => Piece::Zeros(len),
             Piece::Kept(_) => Piece::Kept(len),
+            // Only a direct clone shares blocks.
+            Piece::Shared(_) | Piece::Offer(_) => {
+                return Err(Error::damaged("a block is shared over the network"));
+            }
             Piece::Data(bytes) => {
                 self.last_data_bytes = len;
                 let start = usize::try_from(from).unwrap_or(usize::MAX);

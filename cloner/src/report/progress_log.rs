@@ -82,7 +82,7 @@ pub fn describe(progress: &Progress, meter: &RateMeter) -> String {
 }
 
 /// For example `10.00 GiB in 12s, 853.1 MiB/s (1.10 GiB on the wire, 95 % compressed)`. Zeros and holes count as
-/// compressed. A direct clone has no wire.
+/// compressed. A direct clone has no wire; if its target shares blocks with the source, `(10.00 GiB shared)` follows.
 pub fn summary(progress: &Progress, elapsed: Duration) -> String {
     let sent_bytes = progress.sent_bytes();
     let millis = elapsed.as_millis().max(1);
@@ -93,7 +93,11 @@ pub fn summary(progress: &Progress, elapsed: Duration) -> String {
         Seconds::from(elapsed).to_string()
     };
     if progress.wire_bytes() == 0 {
-        return format!("{} in {took}, {rate}", Bytes(sent_bytes));
+        let shared = match progress.shared_bytes() {
+            0 => String::new(),
+            shared_bytes => format!(" ({} shared)", Bytes(shared_bytes)),
+        };
+        return format!("{} in {took}, {rate}{shared}", Bytes(sent_bytes));
     }
     let packed = u128::from(progress.packed_bytes()) * 100 / u128::from(sent_bytes).max(1);
     let wire_bytes = Bytes(progress.wire_bytes());
@@ -152,5 +156,15 @@ mod tests {
             summary(&progress, Duration::from_millis(1500)),
             "3.00 GiB in 1.5 s, 2.0 GiB/s (1.00 GiB on the wire, 83 % compressed)"
         );
+    }
+
+    #[test]
+    fn the_last_line_of_a_direct_clone_has_what_is_shared() {
+        let progress = Progress::new(0);
+        progress.add_sent_bytes(3 << 30);
+        assert_eq!(summary(&progress, Duration::from_millis(1500)), "3.00 GiB in 1.5 s, 2.0 GiB/s");
+        progress.add_shared_bytes(2 << 30);
+        let line = summary(&progress, Duration::from_millis(1500));
+        assert_eq!(line, "3.00 GiB in 1.5 s, 2.0 GiB/s (2.00 GiB shared)");
     }
 }

@@ -4,6 +4,8 @@
 //! is sent without a copy. A compressor turns it into an [`EncodedBlock`]: one chunk of the chunked coding. The sender
 //! returns the memory to the [`BufferPools`].
 
+use decant_shared::process::page_buffer::PageBuffer;
+
 use crate::pipeline::lanes::Pool;
 use crate::send::compression::BlockMode;
 use crate::snappy::encode::stored_head;
@@ -18,6 +20,11 @@ const CHUNK_END: &[u8] = b"\r\n";
 /// The size line, frames of 64 KiB, and the end of the chunk.
 const LAID_OUT_BYTES: usize =
     SIZE_LINE_BYTES + BLOCK_CHUNKS * (STORED_HEAD_BYTES + CHUNK_BYTES) + CHUNK_END.len();
+
+/// The distance of the buffer to the start of a page. The content of each frame lies 64 bytes or little more after one,
+/// and small files, which follow each other in units of 512 bytes, are never 1 to 31 bytes after one (see
+/// [`PageBuffer`]).
+const BUFFER_DISTANCE_BYTES: usize = 64 - SIZE_LINE_BYTES - STORED_HEAD_BYTES;
 
 /// What the reader passes to a compressor.
 #[derive(Debug)]
@@ -67,7 +74,7 @@ impl WireChunk {
 /// The bytes of a block: pieces of 64 KiB, each after space for the head of its frame.
 #[derive(Debug, Default)]
 pub struct BlockBuffer {
-    bytes: Vec<u8>,
+    bytes: PageBuffer,
     used_bytes: usize,
 }
 
@@ -96,8 +103,9 @@ impl BlockBuffer {
 
     /// The unused part of the current piece of 64 KiB; empty if the block is full.
     pub fn room(&mut self) -> &mut [u8] {
-        // Recycled memory already has its length.
-        self.bytes.resize(LAID_OUT_BYTES, 0);
+        if self.bytes.is_empty() {
+            self.bytes = PageBuffer::after_page_start(LAID_OUT_BYTES, BUFFER_DISTANCE_BYTES);
+        }
         let len = if self.is_full() { 0 } else { CHUNK_BYTES - self.used_bytes % CHUNK_BYTES };
         let start = place(self.used_bytes / CHUNK_BYTES) + self.used_bytes % CHUNK_BYTES;
         &mut self.bytes[start..][..len]

@@ -240,7 +240,7 @@ impl<'a> BlockSink<'a> {
     }
 
     fn content_file(&mut self, range: FileRange<'_>) -> Result<()> {
-        let FileRange { file, path, mut offset, mut len } = range;
+        let FileRange { file, path, mut offset, mut len, is_shared } = range;
         let passed = self.passed(len);
         if passed > 0 {
             self.flush()?;
@@ -249,7 +249,7 @@ impl<'a> BlockSink<'a> {
             offset += passed;
             len -= passed;
         }
-        let mut rest = FileRange { file, path, offset, len };
+        let mut rest = FileRange { file, path, offset, len, is_shared };
         let done = self.read_rest(&mut rest);
         // Also after an error: the next attempt would take these pages for those of another program.
         self.page_cache.end(file, rest.offset);

@@ -217,7 +217,7 @@ mod tests {
                     Item::Piece(Piece::Zeros(len)) => {
                         out.resize(out.len() + usize::try_from(len).unwrap(), 0);
                     }
-                    Item::Piece(Piece::Kept(_)) | Item::Mark(_) => {}
+                    Item::Piece(Piece::Kept(_) | Piece::Shared(_) | Piece::Offer(_)) | Item::Mark(_) => {}
                 }
             }
         }

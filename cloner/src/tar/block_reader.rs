@@ -28,6 +28,11 @@ impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
         self.position
     }
 
+    /// See [`Pull::hold_durable`].
+    pub(crate) fn hold_durable(&mut self, from_bytes: Option<u64>) {
+        self.pull.hold_durable(from_bytes);
+    }
+
     /// The next header, with a correct checksum; `None` at the end of the archive. `last_name` is the name of the
     /// previous member, for messages.
     pub(crate) fn next_header(&mut self, last_name: &[u8]) -> Result<Option<TarBlock>> {
@@ -100,7 +105,8 @@ impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
             match piece {
                 Piece::Data(bytes) => room[..len].copy_from_slice(bytes),
                 Piece::Zeros(_) => room[..len].fill(0),
-                Piece::Kept(_) => {
+                Piece::Offer(_) => {}
+                Piece::Kept(_) | Piece::Shared(_) => {
                     return Err(Error::damaged("a header of the archive is marked as kept"));
                 }
             }

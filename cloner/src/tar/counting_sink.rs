@@ -1,5 +1,8 @@
 //! Counts the bytes that go into the stream.
 
+use std::fs::File;
+use std::path::Path;
+
 use crate::error::{Error, Kind, Result};
 use crate::stream::{Purpose, Run, Sink};
 
@@ -48,5 +51,9 @@ impl Sink for CountingSink<'_> {
             self.count(run.len())?;
         }
         self.sink.as_mut().map_or(Ok(()), |sink| sink.write(purpose, run))
+    }
+
+    fn share(&mut self, file: &File, path: &Path) -> Result<Option<File>> {
+        self.sink.as_mut().map_or(Ok(None), |sink| sink.share(file, path))
     }
 }

@@ -191,6 +191,16 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         held_bytes(self.verifier.as_deref())
     }
 
+    /// The number of bytes of the archive that were read.
+    pub fn position_bytes(&self) -> u64 {
+        self.blocks.position()
+    }
+
+    /// See [`Pull::hold_durable`].
+    pub fn hold_durable(&mut self, from_bytes: Option<u64>) {
+        self.blocks.hold_durable(from_bytes);
+    }
+
     fn begin(&mut self, header: &Header, mut extensions: Extensions) -> Result<Entry> {
         self.name = member_name(header, &mut extensions);
         let named = |error: Error| error.within(&shown(&self.name));

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 
+use decant_shared::process::page_buffer::PageBuffer;
 use decant_shared::process::stop::Stop;
 
 use crate::digest::segments::SegmentHasher;
@@ -18,7 +19,7 @@ const READ_BYTES: usize = 256 << 10;
 /// Computes the digests of what is written to it.
 pub struct HashingSink<'a> {
     segments: SegmentHasher,
-    buffer: Vec<u8>,
+    buffer: PageBuffer,
     stop: &'a Stop,
     /// Called with the length of every run that is read or skipped.
     seen: &'a dyn Fn(u64),
@@ -32,7 +33,7 @@ impl<'a> HashingSink<'a> {
     /// Starts with no content. `seen` is called with the length of every run.
     pub fn new(stop: &'a Stop, seen: &'a dyn Fn(u64)) -> Self {
         let segments = SegmentHasher::default();
-        let buffer = vec![0; READ_BYTES];
+        let buffer = PageBuffer::aligned(READ_BYTES);
         let limit_bytes = u64::MAX;
         Self { segments, buffer, stop, seen, past_cache: false, limit_bytes }
     }
@@ -81,7 +82,7 @@ impl<'a> HashingSink<'a> {
     }
 
     fn read(&mut self, range: FileRange<'_>) -> Result<()> {
-        let FileRange { file, path, mut offset, mut len } = range;
+        let FileRange { file, path, mut offset, mut len, .. } = range;
         if self.past_cache {
             drop_pages(file, offset, len);
         }

@@ -13,6 +13,7 @@ pub mod layout;
 pub mod optional_calls;
 pub mod page_cache;
 pub mod raw;
+pub mod reflink;
 pub(crate) mod remove;
 pub mod tree;
 pub mod writer_lock;

@@ -52,6 +52,8 @@ pub enum Call {
     MakeNode,
     /// `lseek` with `SEEK_DATA` or `SEEK_HOLE`.
     SeekHole,
+    /// `ioctl` with `FICLONE`.
+    Reflink,
 }
 
 /// What an error of an optional call means.
@@ -122,7 +124,7 @@ impl Row {
 
 impl Call {
     /// All calls, in the order of the table.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Chmod,
         Self::Chown,
         Self::SetTimes,
@@ -145,6 +147,7 @@ impl Call {
         Self::Link,
         Self::MakeNode,
         Self::SeekHole,
+        Self::Reflink,
     ];
 
     fn row(self) -> Row {
@@ -259,6 +262,20 @@ impl Call {
                 failing: Fail,
                 named: &[(Errno::SPIPE, Continue)],
             },
+            // The content is copied instead, which fails if the disk fails or is full. EXDEV: another filesystem, or
+            // another mount of it before Linux 5.18. ETXTBSY: a swap file. EISDIR, EBADF: not a regular file.
+            Self::Reflink => Row {
+                unsupported: Continue,
+                not_permitted: Continue,
+                vanished: Continue,
+                failing: Continue,
+                named: &[
+                    (Errno::XDEV, Continue),
+                    (Errno::TXTBSY, Continue),
+                    (Errno::ISDIR, Continue),
+                    (Errno::BADF, Continue),
+                ],
+            },
         }
     }
 
@@ -274,14 +291,15 @@ impl Call {
             Class::NotPermitted => row.not_permitted,
             Class::Vanished => row.vanished,
             Class::Failing => row.failing,
-            Class::Other if self.is_only_advice() => Verdict::Continue,
+            Class::Other if self.never_matters() => Verdict::Continue,
             Class::Other => Verdict::Fail,
         }
     }
 
-    /// Whether the errors of this call never matter.
-    pub fn is_only_advice(self) -> bool {
-        matches!(self, Self::Statfs | Self::Advise)
+    /// Whether the errors of this call never matter: it gives or takes advice, or what is done instead reports the same
+    /// errors.
+    pub fn never_matters(self) -> bool {
+        matches!(self, Self::Statfs | Self::Advise | Self::Reflink)
     }
 
     /// Whether the clone continues after this error.
@@ -314,6 +332,7 @@ impl Call {
             Self::Link => "`link`",
             Self::MakeNode => "`mknod`",
             Self::SeekHole => "`lseek`, `SEEK_DATA` and `SEEK_HOLE`",
+            Self::Reflink => "`ioctl`, `FICLONE`",
         }
     }
 
@@ -334,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_failing_or_full_disk_is_told_from_an_unsupported_call() {
-        for call in Call::ALL.into_iter().filter(|call| !call.is_only_advice()) {
+        for call in Call::ALL.into_iter().filter(|call| !call.never_matters()) {
             for errno in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::FBIG, Errno::NXIO] {
                 assert_eq!(call.verdict(errno), Verdict::Fail, "{call:?} {errno:?}");
             }

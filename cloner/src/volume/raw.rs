@@ -6,10 +6,13 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use decant_shared::process::page_buffer::PageBuffer;
+
 use crate::error::{Error, Kind, Result};
 use crate::snappy::CHUNK_BYTES;
 use crate::stream::{FileRange, Purpose, Run, Sink};
 use crate::volume::holes::next_data;
+use crate::volume::reflink::SHARED_LEAST_BYTES;
 
 pub(crate) fn shrank(path: &Path, offset: u64, missing_bytes: u64) -> Error {
     let path = path.display();
@@ -26,6 +29,17 @@ pub(crate) fn unreadable(path: &Path, offset: u64, cause: io::Error) -> Error {
 
 /// Reads `range` of an open file or device into `sink`.
 pub fn read_range(file: &File, path: &Path, range: Range<u64>, sink: &mut dyn Sink) -> Result<()> {
+    read_shared_range(file, path, range, false, sink)
+}
+
+/// Like [`read_range`]. With `is_shared`, `file` is the target's file, which shares the blocks of `path`.
+fn read_shared_range(
+    file: &File,
+    path: &Path,
+    range: Range<u64>,
+    is_shared: bool,
+    sink: &mut dyn Sink,
+) -> Result<()> {
     let has_holes = file.metadata().map_err(|e| Error::source("read the metadata of", path, e))?.is_file();
     let mut at = range.start;
     let end = range.end;
@@ -36,7 +50,8 @@ pub fn read_range(file: &File, path: &Path, range: Range<u64>, sink: &mut dyn Si
             at..end
         };
         sink.write(Purpose::Content, Run::Zeros(data.start - at))?;
-        let stored = FileRange { file, path, offset: data.start, len: data.end - data.start };
+        let len = data.end - data.start;
+        let stored = FileRange { file, path, offset: data.start, len, is_shared };
         sink.write(Purpose::Content, Run::File(stored))?;
         at = data.end;
     }
@@ -55,7 +70,7 @@ impl Stamp {
     }
 }
 
-/// Reads `range` of `file` into `sink`.
+/// Reads `range` of `file` into `sink`. If `sink` shares the blocks of the file, the range is read from there.
 ///
 /// Errors: `Kind::SourceChanged` if the file no longer has the stamp `stamp`.
 pub fn read_raw(
@@ -65,7 +80,12 @@ pub fn read_raw(
     stamp: Stamp,
     sink: &mut dyn Sink,
 ) -> Result<()> {
-    read_range(file, path, range, sink)?;
+    // Only whole files can be shared, and only regular files have blocks to share and a stamp.
+    let can_be_shared = stamp.0.is_some() && range.start == 0 && range.end >= SHARED_LEAST_BYTES;
+    match if can_be_shared { sink.share(file, path)? } else { None } {
+        Some(shared) => read_shared_range(&shared, path, range, true, sink)?,
+        None => read_range(file, path, range, sink)?,
+    }
     if Stamp::of(file, path)? != stamp {
         return Err(Error::new(
             Kind::SourceChanged,
@@ -80,7 +100,7 @@ pub fn read_raw(
 
 /// Reads a character device, whose size is unknown, to its end.
 pub fn read_stream(mut file: &File, path: &Path, sink: &mut dyn Sink) -> Result<()> {
-    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut buffer = PageBuffer::aligned(CHUNK_BYTES);
     let mut offset = 0;
     loop {
         match file.read(&mut buffer) {

@@ -46,6 +46,8 @@ pub struct Writing {
     pub is_made: bool,
     /// Whether a thread of its own finishes the files of a tree. A direct clone has no other use for the processor.
     pub finishes_apart: bool,
+    /// Whether the stream may offer to share blocks of the source. Files are then also opened for reading.
+    pub shares: bool,
     /// Decompressor threads.
     pub decompress_threads: usize,
 }

@@ -107,6 +107,7 @@ fn image<'a>(
                 preallocate: writing.preallocate,
                 keep_partial: writing.keep_partial,
                 is_exact: writing.is_exact,
+                shares: writing.shares,
             };
             let mut file = if resumes {
                 ImageFile::reopen(path, image_name, options, stop)?
@@ -177,6 +178,7 @@ fn tree_to_directory<'a>(
         keep_partial: writing.keep_partial,
         is_made: writing.is_made,
         finishes_apart: writing.finishes_apart,
+        shares: writing.shares,
     };
     let synced = directory.try_clone().map_err(|e| Error::target("open again", path, e))?;
     let verifier = stream.verifier();

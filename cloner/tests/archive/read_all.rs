@@ -19,7 +19,8 @@ pub(crate) fn read_all(mut bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>> {
                     content.resize(content.len() + usize::try_from(len).unwrap(), 0);
                 }
                 Piece::Zeros(_) => break,
-                Piece::Kept(_) => panic!("nothing is kept"),
+                Piece::Kept(_) | Piece::Shared(_) => panic!("nothing is kept"),
+                Piece::Offer(_) => panic!("nothing is offered"),
             }
         }
         all.push((entry, content));

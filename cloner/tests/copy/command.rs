@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use decant_test_support::disks::Mounted;
 use decant_test_support::process::Process;
-use decant_test_support::until;
+use decant_test_support::{able, until};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -94,12 +95,22 @@ fn has_handlers(id: u32) -> bool {
     u64::from_str_radix(mask.trim(), 16).unwrap() & bits == bits
 }
 
+/// The filesystem, or nothing if this machine cannot make it, which is then reported.
+pub(crate) fn if_able(made: Result<Mounted, String>) -> Option<Mounted> {
+    made.map_err(|why| able(false, &why)).ok()
+}
+
 /// A directory to copy in.
 pub(crate) struct Scratch(TempDir);
 
 impl Scratch {
     pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
+    }
+
+    /// In memory, for files that take a disk a minute to sync.
+    pub(crate) fn in_memory() -> Self {
+        Self(tempfile::tempdir_in("/dev/shm").unwrap())
     }
 
     pub(crate) fn at(&self, name: &str) -> PathBuf {

@@ -15,6 +15,7 @@ mod refusals;
 mod replaced;
 mod resumed;
 mod screen;
+mod shared;
 mod sizes;
 mod spelling;
 mod writers;

@@ -188,6 +188,16 @@ fn an_image_without_advice() {
     follows_the_table("fadvise64", &[Call::Advise], &image_words);
 }
 
+#[test]
+fn an_image_or_a_tree_without_reflinks() {
+    if crate::IS_WIRE {
+        // Nothing is shared over the network, and its sockets need `ioctl`.
+        return;
+    }
+    follows_the_table("ioctl", &[Call::Reflink], &image_words);
+    follows_the_table("ioctl", &[Call::Reflink], &tree_words);
+}
+
 /// Where there is no `syncfs`, each file is synced: no other call reports a failed disk.
 #[test]
 fn without_syncfs_each_file_of_a_tree_is_synced() {

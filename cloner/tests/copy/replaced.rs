@@ -5,14 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use decant_test_support::disks::Mounted;
+use decant_test_support::is_root;
 use decant_test_support::trees::{assert_same, describe, output};
-use decant_test_support::{able, is_root};
 
-use super::command::{Outcome, Scratch, copy, names};
-
-fn if_able(made: Result<Mounted, String>) -> Option<Mounted> {
-    made.map_err(|why| able(false, &why)).ok()
-}
+use super::command::{Outcome, Scratch, copy, if_able, names};
 
 fn forced(source: &Path, target: &Path) -> Outcome {
     copy(&["-q".as_ref(), "--force".as_ref(), source.as_os_str(), target.as_os_str()])

@@ -27,6 +27,11 @@ impl Tree {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// In memory, for files that take a disk a minute to sync.
+    pub(crate) fn in_memory() -> Self {
+        Self(tempfile::tempdir_in("/dev/shm").unwrap())
+    }
+
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.0.path().join(name)
     }

@@ -10,7 +10,7 @@ use crate::args::CleanupArgs;
 use crate::beside_cdi;
 use crate::ending::{Ending, Failure};
 use crate::output::{plain, print, print_error, print_line, table};
-use crate::populations::{self, LeftPrime};
+use crate::populations::{self, LeftPrime, LeftSnapshot};
 use crate::session::{Session, list};
 use decant_controller::api::cluster::{ApiError, Cluster, ListParams, Part};
 use decant_controller::objects;
@@ -228,6 +228,18 @@ fn find_populations(session: &Session, all_namespaces: bool, found: &mut Found) 
             found.leftovers.extend(primes.iter().map(left));
         }
         Err(e) if e.is_forbidden() => found.not_looked_at.push(format!("PVCs: {e}")),
+        Err(e) => return Err(e.into()),
+    }
+    match populations::snapshots(session, &session.scope(all_namespaces), &mut found.not_looked_at) {
+        Ok(snapshots) => {
+            let left = |left: &LeftSnapshot| {
+                Leftover::new(Kind::VolumeSnapshot, &left.snapshot.metadata, left.why.as_str())
+            };
+            found.leftovers.extend(snapshots.iter().map(left));
+        }
+        // Most users of clones have no right to snapshots.
+        Err(e) if e.is_forbidden() && !all_namespaces => {}
+        Err(e) if e.is_forbidden() => found.not_looked_at.push(format!("VolumeSnapshots: {e}")),
         Err(e) => return Err(e.into()),
     }
     match populations::volumes(session) {

@@ -8,7 +8,7 @@ use crate::session::{Session, list};
 use decant_controller::api::cluster::{ApiError, Cluster, ListParams};
 use decant_controller::objects;
 use decant_controller::objects::annotations::{CLONE_OF, OWNED_BY_UID, RECLAIM_POLICY};
-use decant_controller::objects::{Claim, Key, Kind, Uid, Volume, names};
+use decant_controller::objects::{Claim, Key, Kind, Uid, Volume, VolumeSnapshot, names};
 
 /// A temporary PVC that is no longer needed.
 pub(super) struct LeftPrime {
@@ -64,6 +64,58 @@ pub(super) fn primes(
         }
     }
     Ok(left)
+}
+
+/// A snapshot of a source in use that is no longer needed.
+pub(super) struct LeftSnapshot {
+    pub(super) snapshot: VolumeSnapshot,
+    pub(super) why: String,
+}
+
+/// The snapshots of sources in use in `scope` whose target is gone. `skipped` gets those whose target the user may not read.
+pub(super) fn snapshots(
+    session: &Session,
+    scope: &ListParams,
+    skipped: &mut Vec<String>,
+) -> Result<Vec<LeftSnapshot>, ApiError> {
+    let params = ListParams { labels: OWNED_BY_UID.to_owned(), ..scope.clone() };
+    let snapshots = match list::<VolumeSnapshot>(&session.cluster, Kind::VolumeSnapshot, &params) {
+        Ok((snapshots, _)) => snapshots,
+        // The kind is not defined.
+        Err(e) if e.is_not_found() => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    let mut left = Vec::new();
+    for snapshot in snapshots {
+        let Some(target) = target_of_snapshot(&snapshot) else { continue };
+        match session.cluster.get(Kind::PersistentVolumeClaim, &target.key) {
+            // A PVC that cannot be read may be the target.
+            Ok(object) => {
+                let found = objects::decode::<Claim>(object).ok();
+                if found.is_some_and(|found| found.metadata.uid != target.uid) {
+                    let why = format!("it was taken for a clone into a previous PVC {}", target.key);
+                    left.push(LeftSnapshot { why, snapshot });
+                }
+            }
+            Err(e) if e.is_not_found() => {
+                let why = format!("the PVC {} for whose clone it was taken is gone", target.key);
+                left.push(LeftSnapshot { why, snapshot });
+            }
+            Err(e) if e.is_forbidden() => {
+                skipped.push(format!("VolumeSnapshot {}: {e}", snapshot.metadata.key()));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(left)
+}
+
+/// The target that the metadata of `snapshot` names. Name, label and annotation have to agree.
+fn target_of_snapshot(snapshot: &VolumeSnapshot) -> Option<PrimeTarget> {
+    let meta = &snapshot.metadata;
+    let uid = meta.labels.get(OWNED_BY_UID).map(|text| Uid::from(text.as_str()))?;
+    let key = snapshot.taken_for().filter(|_| meta.name == names::source_snapshot(&uid))?;
+    (!meta.is_deleting()).then_some(PrimeTarget { key, uid })
 }
 
 /// The target of a temporary PVC.
@@ -125,7 +177,7 @@ fn why_left(volume: &Volume, claims: &BTreeMap<&Uid, &Claim>) -> Option<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use decant_controller::objects::annotations::{POPULATES, RESTORED_FOR};
+    use decant_controller::objects::annotations::{POPULATES, RESTORED_FOR, SNAPSHOT_FOR};
     use serde_json::{Value, json};
 
     fn claim(value: Value) -> Claim {
@@ -157,6 +209,20 @@ mod tests {
         ] {
             assert_eq!(target_of(&other), None);
         }
+    }
+
+    #[test]
+    fn a_snapshot_of_a_source_is_known_by_name_label_and_annotation_together() {
+        let snapshot = |name: &str, annotation: &str| -> VolumeSnapshot {
+            let metadata = json!({ "namespace": "s", "name": name, "labels": { OWNED_BY_UID: "u" },
+                                   "annotations": { SNAPSHOT_FOR: annotation } });
+            serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+        };
+        let target = PrimeTarget { key: Key::new("s", "tmp-pvc-v"), uid: Uid::from("u") };
+        assert_eq!(target_of_snapshot(&snapshot("decant-snapshot-u", "s/tmp-pvc-v")), Some(target));
+        assert_eq!(target_of_snapshot(&snapshot("decant-snapshot-v", "s/tmp-pvc-v")), None);
+        assert_eq!(target_of_snapshot(&snapshot("nightly", "s/tmp-pvc-v")), None);
+        assert_eq!(target_of_snapshot(&snapshot("decant-snapshot-u", "tmp-pvc-v")), None);
     }
 
     fn left(holder: &Value, claims: &[Claim]) -> bool {

@@ -176,6 +176,15 @@ pub const POPULATED_VOLUME: &str = "decant.dev/populated-volume";
 pub const RESTORED: &str = "decant.dev/restored";
 /// On a temporary PVC that is restored from a snapshot: `<namespace>/<name>` of the PVC that it is cloned into.
 pub const RESTORED_FOR: &str = "decant.dev/restored-for";
+/// On a DataVolume or PVC, by its user: what happens while pods may write to the source, `wait` or `snapshot`.
+pub const SOURCE_IN_USE: &str = "decant.dev/source-in-use";
+/// On a PVC whose source is in use: namespace and UID of the VolumeSnapshot that the controller took of the source, and UID of the
+/// source, with a seal. Without a seal, such a VolumeSnapshot may exist.
+pub const SOURCE_SNAPSHOT: &str = "decant.dev/source-snapshot";
+/// On a VolumeSnapshot of a source that is in use: `<namespace>/<name>` of the PVC that it is cloned into.
+pub const SNAPSHOT_FOR: &str = "decant.dev/snapshot-for";
+/// On a PVC and its DataVolume: when the snapshot was taken that is cloned because the source is in use; RFC 3339.
+pub const SNAPSHOT_TIME: &str = "decant.dev/snapshot-time";
 /// On a volume that is handed over to another PVC: its reclaim policy before and after.
 pub const RECLAIM_POLICY: &str = "decant.dev/reclaim-policy";
 /// On a PVC that is filled before it is bound: what its clone does, in CDI's terms.

@@ -9,7 +9,8 @@ use decant_shared::protocol::stream_id::STREAMS_LIMIT;
 use decant_shared::protocol::units::Rate;
 
 use crate::objects::annotations::{
-    BANDWIDTH_LIMIT, PREALLOCATION_REQUESTED, PRIORITY_CLASS, READBACK, STREAMS, TRANSFER, VERIFY,
+    BANDWIDTH_LIMIT, PREALLOCATION_REQUESTED, PRIORITY_CLASS, READBACK, SOURCE_IN_USE, STREAMS, TRANSFER,
+    VERIFY,
 };
 use crate::objects::clone_request::{Invalid, Wanted};
 use crate::objects::placement::Placement;
@@ -76,6 +77,8 @@ pub struct CloneSourceSpec {
     pub streams: Option<usize>,
     /// How the bytes travel: `auto`, `direct` or `network`.
     pub transfer: Option<String>,
+    /// What happens while pods may write to the source: `wait` or `snapshot`.
+    pub source_in_use: Option<String>,
     /// Whether the target's space is allocated in advance.
     pub preallocation: Option<bool>,
     /// Priority class of the pods.
@@ -209,6 +212,14 @@ impl CloneSource {
                 return invalid("spec.transfer", text);
             }
         }
+        match spec.source_in_use.as_deref() {
+            None | Some("") => {}
+            Some(what @ ("wait" | "snapshot")) => settings.push((SOURCE_IN_USE, what.to_owned())),
+            Some(other) => {
+                let text = format!("spec.sourceInUse: {other:?} is neither \"wait\" nor \"snapshot\"");
+                return invalid("spec.sourceInUse", text);
+            }
+        }
         let placement = spec.placement.as_ref();
         settings.extend(pod_settings::as_annotations(placement, &spec.pod_labels, &spec.pod_annotations)?);
         Ok(PopulationRequest { wanted, settings })
@@ -262,7 +273,7 @@ mod tests {
     fn settings_of_a_clone_source_become_those_of_the_clone() {
         let spec = json!({
             "source": { "name": "golden" }, "verify": "readback", "bandwidthLimit": "50MiB/s", "streams": 4,
-            "transfer": "network", "preallocation": true, "priorityClassName": "low",
+            "transfer": "network", "sourceInUse": "snapshot", "preallocation": true, "priorityClassName": "low",
             "placement": { "nodeSelector": { "disk": "ssd" } }, "podLabels": { "team": "a" }, "podAnnotations": { "x": "y" },
         });
         let settings = clone_source(&spec).request().unwrap().settings;
@@ -273,6 +284,7 @@ mod tests {
             (BANDWIDTH_LIMIT, "50MiB/s"),
             (STREAMS, "4"),
             (TRANSFER, "network"),
+            (SOURCE_IN_USE, "snapshot"),
             (PLACEMENT, r#"{"nodeSelector":{"disk":"ssd"}}"#),
             (POD_LABELS, r#"{"team":"a"}"#),
             (POD_ANNOTATIONS, r#"{"x":"y"}"#),
@@ -288,6 +300,7 @@ mod tests {
             (json!({ "source": { "name": "g" }, "bandwidthLimit": "fast" }), "spec.bandwidthLimit"),
             (json!({ "source": { "name": "g" }, "streams": 9 }), "spec.streams"),
             (json!({ "source": { "name": "g" }, "transfer": "pigeon" }), "spec.transfer"),
+            (json!({ "source": { "name": "g" }, "sourceInUse": "ignore" }), "spec.sourceInUse"),
             (json!({ "source": { "name": "g" }, "streams": "many" }), "spec"),
             (
                 json!({ "source": { "name": "g" }, "placement": { "tolerations": [{ "effect": "Never" }] } }),

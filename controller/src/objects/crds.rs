@@ -254,6 +254,12 @@ fn clone_source() -> Value {
                 "auto",
                 "How the bytes travel: `direct` within one pod, `network` between two pods, `auto` as is possible.",
             ),
+            "sourceInUse": {
+                "type": "string", "enum": ["wait", "snapshot"],
+                "description": "What happens while pods may write to the source: `wait` until none does, or `snapshot` to clone a \
+                    snapshot of it. The snapshot is crash-consistent, as the disk after a power failure. Defaults to the setting of \
+                    the controller.",
+            },
             "preallocation": { "type": "boolean", "description": "Whether all space is allocated in advance." },
             "priorityClassName": text("Priority class of the clone's pods."),
             "placement": placement::schema(),
@@ -560,7 +566,7 @@ mod tests {
             json!({ "source": { "name": "golden" } }),
             json!({ "source": { "kind": "PersistentVolumeClaim", "name": "golden", "namespace": "images" } }),
             json!({ "source": { "kind": "VolumeSnapshot", "name": "golden" } }),
-            json!({ "source": { "name": "g" }, "verify": "readback", "streams": 8, "transfer": "network",
+            json!({ "source": { "name": "g" }, "verify": "readback", "streams": 8, "transfer": "network", "sourceInUse": "snapshot",
                     "bandwidthLimit": "50MiB/s", "preallocation": true, "priorityClassName": "low",
                     "podLabels": { "team": "a" }, "podAnnotations": { "x": "y z" },
                     "placement": { "nodeSelector": { "disk": "ssd" }, "tolerations": [{ "key": "gpu", "operator": "Exists" }],
@@ -578,6 +584,7 @@ mod tests {
             json!({ "source": { "name": "g" }, "streams": 0 }),
             json!({ "source": { "name": "g" }, "streams": 9 }),
             json!({ "source": { "name": "g" }, "transfer": "pigeon" }),
+            json!({ "source": { "name": "g" }, "sourceInUse": "ignore" }),
             json!({ "source": { "name": "g" }, "preallocation": "yes" }),
             json!({ "source": { "name": "g" }, "bandwidthLimit": 5 }),
             json!({ "source": { "name": "g" }, "placement": "node1" }),

@@ -26,6 +26,8 @@ pub enum Kind {
     VolumeSnapshot,
     /// Where CSI snapshots are installed.
     VolumeSnapshotContent,
+    /// Where CSI snapshots are installed.
+    VolumeSnapshotClass,
     Lease,
     SubjectAccessReview,
     /// Consent of a namespace to references from other namespaces, where its definition is installed.
@@ -54,7 +56,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 30] = [
+    pub const ALL: [Kind; 31] = [
         Kind::DataVolume,
         Kind::DataSource,
         Kind::CloneSource,
@@ -72,6 +74,7 @@ impl Kind {
         Kind::CsiDriver,
         Kind::VolumeSnapshot,
         Kind::VolumeSnapshotContent,
+        Kind::VolumeSnapshotClass,
         Kind::Lease,
         Kind::SubjectAccessReview,
         Kind::ReferenceGrant,
@@ -100,7 +103,9 @@ impl Kind {
             Kind::ReferenceGrant | Kind::ReferenceGrantV1 => "gateway.networking.k8s.io",
             Kind::VolumePopulator => "populator.storage.k8s.io",
             Kind::StorageClass | Kind::CsiDriver => "storage.k8s.io",
-            Kind::VolumeSnapshot | Kind::VolumeSnapshotContent => "snapshot.storage.k8s.io",
+            Kind::VolumeSnapshot | Kind::VolumeSnapshotContent | Kind::VolumeSnapshotClass => {
+                "snapshot.storage.k8s.io"
+            }
             Kind::Lease => "coordination.k8s.io",
             Kind::SubjectAccessReview | Kind::SelfSubjectAccessReview => "authorization.k8s.io",
             Kind::CustomResourceDefinition => "apiextensions.k8s.io",
@@ -166,6 +171,7 @@ impl Kind {
             Kind::CsiDriver => "CSIDriver",
             Kind::VolumeSnapshot => "VolumeSnapshot",
             Kind::VolumeSnapshotContent => "VolumeSnapshotContent",
+            Kind::VolumeSnapshotClass => "VolumeSnapshotClass",
             Kind::Lease => "Lease",
             Kind::SubjectAccessReview => "SubjectAccessReview",
             Kind::MutatingWebhookConfiguration => "MutatingWebhookConfiguration",
@@ -201,6 +207,7 @@ impl Kind {
             Kind::CsiDriver => "csidrivers",
             Kind::VolumeSnapshot => "volumesnapshots",
             Kind::VolumeSnapshotContent => "volumesnapshotcontents",
+            Kind::VolumeSnapshotClass => "volumesnapshotclasses",
             Kind::Lease => "leases",
             Kind::SubjectAccessReview => "subjectaccessreviews",
             Kind::MutatingWebhookConfiguration => "mutatingwebhookconfigurations",

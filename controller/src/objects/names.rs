@@ -104,6 +104,14 @@ pub fn restored(uid: &Uid) -> String {
     format!("{RESTORED}{uid}")
 }
 
+/// The beginning of the name of a VolumeSnapshot of a source that is in use.
+const SOURCE_SNAPSHOT: &str = "decant-snapshot-";
+
+/// The VolumeSnapshot of a source that is in use, for the clone into the PVC with `uid`.
+pub fn source_snapshot(uid: &Uid) -> String {
+    format!("{SOURCE_SNAPSHOT}{uid}")
+}
+
 /// Whether a PVC of this name may be restored from a snapshot for a clone.
 pub fn may_be_restored(name: &str) -> bool {
     name.starts_with(RESTORED)

@@ -47,6 +47,18 @@ pub enum Reason {
     RestoredInTheWay,
     /// The temporary PVC of a snapshot is useless and is replaced.
     RestoredReplaced,
+    /// A snapshot of the source, which is in use, is being taken.
+    TakingSnapshot,
+    /// A VolumeSnapshot with the name of that snapshot belongs to another owner.
+    SnapshotInTheWay,
+    /// That snapshot is useless, and is deleted.
+    SnapshotReplaced,
+    /// An event: a snapshot of the source, which is in use, is cloned.
+    SourceSnapshotCloned,
+    /// That snapshot cannot be created.
+    ErrTakingSnapshot,
+    /// That snapshot cannot be deleted.
+    ErrDeletingSnapshot,
     /// The volume is handed over to the claim.
     RebindInProgress,
     /// The prime claim cannot be created.
@@ -148,6 +160,12 @@ impl Reason {
             Reason::CannotRestore => "CannotRestore",
             Reason::RestoredInTheWay => "RestoredInTheWay",
             Reason::RestoredReplaced => "RestoredReplaced",
+            Reason::TakingSnapshot => "TakingSnapshot",
+            Reason::SnapshotInTheWay => "SnapshotInTheWay",
+            Reason::SnapshotReplaced => "SnapshotReplaced",
+            Reason::SourceSnapshotCloned => "SourceSnapshotCloned",
+            Reason::ErrTakingSnapshot => "ErrTakingSnapshot",
+            Reason::ErrDeletingSnapshot => "ErrDeletingSnapshot",
             Reason::RebindInProgress => "RebindInProgress",
             Reason::ErrCreatingPrime => "ErrCreatingPrime",
             Reason::ErrDeletingPrime => "ErrDeletingPrime",

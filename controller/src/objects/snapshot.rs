@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::objects::annotations::SNAPSHOT_FOR;
 use crate::objects::claim::{Quantity, VolumeMode};
 use crate::objects::{Key, Kind, Meta, Uid};
 
@@ -135,6 +136,25 @@ pub struct VolumeSnapshotError {
     pub message: Option<String>,
 }
 
+impl VolumeSnapshot {
+    /// The PVC that a clone of this snapshot writes, if the snapshot was taken for that, according to an annotation that users
+    /// can write.
+    pub fn taken_for(&self) -> Option<Key> {
+        self.metadata.annotation(SNAPSHOT_FOR)?.parse().ok()
+    }
+
+    /// Whether it can be restored.
+    pub fn is_ready(&self) -> bool {
+        let is_ready = self.status.as_ref().is_some_and(|status| status.ready_to_use == Some(true));
+        is_ready && !self.metadata.is_deleting()
+    }
+
+    /// Why it cannot be taken, as far as the snapshot controller tells.
+    pub fn error(&self) -> Option<&str> {
+        self.status.as_ref()?.error.as_ref()?.message.as_deref()
+    }
+}
+
 /// What is read of a VolumeSnapshotContent.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -153,6 +173,23 @@ pub struct VolumeSnapshotContentSpec {
     pub source_volume_mode: Option<VolumeMode>,
     /// The VolumeSnapshot that it is bound to.
     pub volume_snapshot_ref: SnapshotHolder,
+}
+
+/// What is read of a VolumeSnapshotClass.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct VolumeSnapshotClass {
+    /// Metadata.
+    pub metadata: Meta,
+    /// The CSI driver that takes its snapshots.
+    pub driver: String,
+}
+
+impl VolumeSnapshotClass {
+    /// Whether it is the default of its driver.
+    pub fn is_default(&self) -> bool {
+        self.metadata.is_annotated_true("snapshot.storage.kubernetes.io/is-default-class")
+    }
 }
 
 /// The VolumeSnapshot that a content is bound to.

@@ -25,6 +25,8 @@ pub struct StorageProfile {
 pub struct ClaimProperties {
     /// Combinations that work, the best one first.
     pub claim_property_sets: Vec<ClaimPropertySet>,
+    /// The VolumeSnapshotClass of snapshots of its volumes.
+    pub snapshot_class: Option<String>,
 }
 
 /// A combination of modes that works.
@@ -43,6 +45,12 @@ impl StorageProfile {
     pub fn property_sets(&self) -> &[ClaimPropertySet] {
         let of_administrator = &self.spec.claim_property_sets;
         if of_administrator.is_empty() { &self.status.claim_property_sets } else { of_administrator }
+    }
+
+    /// The VolumeSnapshotClass that is recommended for snapshots of volumes of this class.
+    pub fn snapshot_class(&self) -> Option<&str> {
+        let named = self.spec.snapshot_class.as_deref().or(self.status.snapshot_class.as_deref());
+        named.filter(|name| !name.is_empty())
     }
 
     /// The smallest size of a claim of this class; `None` without one. The error is for people.

@@ -9,12 +9,13 @@ use serde_json::{Map, Value};
 use crate::objects::Meta;
 use crate::objects::annotations::{
     BANDWIDTH_LIMIT, BIND_IMMEDIATE, INSTANCETYPE_LABELS, PERMISSIVE_CLONE, PLACEMENT, POD_ANNOTATIONS,
-    POD_LABELS, PRIORITY_CLASS, RETAIN_PODS, STREAMS, TRANSFER, USE_POPULATOR, VERIFY,
+    POD_LABELS, PRIORITY_CLASS, RETAIN_PODS, SOURCE_IN_USE, STREAMS, TRANSFER, USE_POPULATOR, VERIFY,
 };
 use crate::objects::label_syntax::is_within;
 
 /// Annotations of CDI and Decant that are settings of the user.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 13] = [
+    SOURCE_IN_USE,
     PLACEMENT,
     POD_LABELS,
     POD_ANNOTATIONS,

@@ -6,8 +6,8 @@ use crate::objects::annotations::{
     CLONE_ERROR, CLONE_OF, CLONE_PHASE, CLONE_TYPE, COPY, DIGEST, INSTANCETYPE_LABELS, LEFT_SECS,
     LIMIT_BYTES, POD_PHASE, POD_READY, POD_RESTARTS, PRE_POPULATED, PREALLOCATION_APPLIED,
     PREALLOCATION_REQUESTED, RATE_BYTES, REPLACED_PODS, RUNNING, RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES,
-    SOURCE_CONTAINER, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TARGET_CONTAINER,
-    TOTAL_BYTES, TRANSFER_FALLBACK, TRANSFER_MODE, TRANSFER_PHASE,
+    SNAPSHOT_TIME, SOURCE_CONTAINER, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON,
+    TARGET_CONTAINER, TOTAL_BYTES, TRANSFER_FALLBACK, TRANSFER_MODE, TRANSFER_PHASE,
 };
 use crate::objects::{Claim, DataVolumePhase, Pod, PodPhase};
 use crate::pods::role::Role;
@@ -75,6 +75,12 @@ pub enum Action {
     RecordPrime,
     /// Delete the prime.
     DeletePrime,
+    /// Take a snapshot of the source, and record that on the target claim.
+    MakeSnapshot,
+    /// Record the snapshot of the source on the target claim.
+    RecordSnapshot,
+    /// Delete the snapshot of the source.
+    DeleteSnapshot,
     /// Restore the snapshot to a temporary PVC, and record that on the target claim.
     MakeRestored,
     /// Record the temporary PVC on the target claim.
@@ -132,6 +138,10 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
             actions.push(Action::MakePrime);
         }
         Step::RecordPrime => actions.push(Action::RecordPrime),
+        // The claim is held first, so that a deletion removes what follows.
+        Step::MakeSnapshot => actions.extend([Action::Hold(true), Action::MakeSnapshot]),
+        Step::RecordSnapshot => actions.push(Action::RecordSnapshot),
+        Step::ReplaceSnapshot(_) => delete_snapshot(seen, &mut actions),
         // The claim is held first, so that a deletion removes what follows.
         Step::MakeRestored => actions.extend([Action::Hold(true), Action::MakeRestored]),
         Step::RecordRestored => actions.push(Action::RecordRestored),
@@ -232,8 +242,17 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
 }
 
 /// The annotations of a DataVolume that report its clone.
-const REPORTS: [&str; 8] =
-    [DIGEST, SENT_BYTES, TOTAL_BYTES, RATE_BYTES, LIMIT_BYTES, LEFT_SECS, TRANSFER_PHASE, TRANSFER_MODE];
+const REPORTS: [&str; 9] = [
+    DIGEST,
+    SENT_BYTES,
+    TOTAL_BYTES,
+    RATE_BYTES,
+    LIMIT_BYTES,
+    LEFT_SECS,
+    TRANSFER_PHASE,
+    TRANSFER_MODE,
+    SNAPSHOT_TIME,
+];
 
 /// Corrections of annotations that the controller did not write: they were set by hand, or applied from a copy of a
 /// DataVolume that was cloned earlier.
@@ -286,6 +305,10 @@ fn result(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<
     if dv.metadata.annotation(DIGEST) != digest.as_deref() {
         told.insert(DIGEST, digest);
     }
+    let time = seen.snapshot_time();
+    if dv.metadata.annotation(SNAPSHOT_TIME) != time.as_deref() {
+        told.insert(SNAPSHOT_TIME, time);
+    }
     // The claim keeps the mode after its pods are gone. Users can write the annotation.
     let mode = seen.target_annotation(TRANSFER_MODE).and_then(TransferMode::of).filter(|_| is_complete);
     if let Some(mode) = mode.filter(|mode| dv.metadata.annotation(TRANSFER_MODE) != Some(mode.as_str())) {
@@ -321,9 +344,7 @@ fn clean_up_population(seen: &Observed, actions: &mut Vec<Action>) {
 
 fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
     delete_pods(seen, actions);
-    if seen.left_restored().is_some() {
-        actions.push(Action::DeleteRestored);
-    }
+    delete_snapshot(seen, actions);
     clean_up_population(seen, actions);
     // The finalizer is removed only once the API server has accepted the deletion of the source pod, because it ensures
     // that the pod is not forgotten. The claim does not wait until the pod is gone.
@@ -331,6 +352,16 @@ fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
     let is_let_go = seen.source_pod.as_ref().is_none_or(|pod| pod.metadata.is_deleting());
     if is_let_go && held {
         actions.push(Action::Hold(false));
+    }
+}
+
+/// Deletes what was restored from a snapshot, and the snapshot that was taken of a source in use.
+fn delete_snapshot(seen: &Observed, actions: &mut Vec<Action>) {
+    if seen.left_restored().is_some() {
+        actions.push(Action::DeleteRestored);
+    }
+    if seen.left_taken().is_some() {
+        actions.push(Action::DeleteSnapshot);
     }
 }
 
@@ -376,6 +407,9 @@ fn told(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> BTr
         if error.is_some() || seen.target_annotation(CLONE_ERROR).is_some_and(|said| !said.is_empty()) {
             told.insert(CLONE_ERROR, error.unwrap_or_default());
         }
+    }
+    if let Some(time) = seen.snapshot_time() {
+        told.insert(SNAPSHOT_TIME, time);
     }
     if let Some(mode) = transfer::of_clone(seen) {
         told.insert(TRANSFER_MODE, mode.as_str().to_owned());

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
@@ -14,11 +14,58 @@ use crate::api::cluster::{Cluster, Part};
 use crate::objects::clone_request::{Wanted, resolve};
 use crate::objects::data_source::{DataSourceStatus, DataSourceTarget};
 use crate::objects::data_volume::{ClaimSource, DataVolumeCondition};
-use crate::objects::{ConditionStatus, ConditionType, DataSource, DataVolumePhase, Key, Kind};
+use crate::objects::{
+    self, ConditionStatus, ConditionType, DataSource, DataVolumePhase, Key, Kind, VolumeSnapshot,
+};
 use crate::watch::store::Stores;
 
 /// Interval between two looks at all DataSources. They are in memory; only changes are written.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How long the state of a snapshot counts, which no watch reports: one that is ready stays so until it is deleted.
+const READY_LIFE: Duration = Duration::from_secs(60);
+/// The same of a snapshot that is not ready.
+const UNREADY_LIFE: Duration = Duration::from_secs(10);
+
+/// The state of a snapshot that a DataSource leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotState {
+    /// It can be restored.
+    Ready,
+    /// It exists.
+    NotReady,
+    /// It does not exist.
+    Missing,
+    /// It cannot be read.
+    Unknown,
+}
+
+/// The states of snapshots, each read at most every few seconds.
+#[derive(Debug, Default)]
+struct SnapshotStates(BTreeMap<Key, (SnapshotState, Instant)>);
+
+impl SnapshotStates {
+    fn of(&mut self, cluster: &dyn Cluster, key: &Key, now: Instant) -> SnapshotState {
+        let life = |state| if state == SnapshotState::Ready { READY_LIFE } else { UNREADY_LIFE };
+        if let Some((state, read)) = self.0.get(key)
+            && now.saturating_duration_since(*read) < life(*state)
+        {
+            return *state;
+        }
+        let state = match cluster.get(Kind::VolumeSnapshot, key).map(objects::decode::<VolumeSnapshot>) {
+            Ok(Ok(snapshot)) if snapshot.is_ready() => SnapshotState::Ready,
+            Ok(_) => SnapshotState::NotReady,
+            Err(e) if e.is_not_found() => SnapshotState::Missing,
+            Err(e) => {
+                log::debug!("cannot read VolumeSnapshot {key}: {e}");
+                SnapshotState::Unknown
+            }
+        };
+        self.0.retain(|_, (_, read)| now.saturating_duration_since(*read) < 2 * READY_LIFE);
+        self.0.insert(key.clone(), (state, now));
+        state
+    }
+}
 
 /// Keeps the status of all watched DataSources current.
 pub struct DataSourceReporter {
@@ -26,12 +73,13 @@ pub struct DataSourceReporter {
     stores: Arc<Stores>,
     /// The last failure of each status, so that each is logged once.
     failures: BTreeMap<Key, String>,
+    snapshots: SnapshotStates,
 }
 
 impl DataSourceReporter {
     /// A reporter of the DataSources in `stores`.
     pub fn new(cluster: Arc<dyn Cluster>, stores: Arc<Stores>) -> Self {
-        Self { cluster, stores, failures: BTreeMap::new() }
+        Self { cluster, stores, failures: BTreeMap::new(), snapshots: SnapshotStates::default() }
     }
 
     /// Reports until the stop.
@@ -48,7 +96,9 @@ impl DataSourceReporter {
     pub fn report(&mut self, now: OffsetDateTime) {
         for source in self.stores.data_sources.all() {
             let key = source.metadata.key();
-            let new = status(&source, &self.stores).filter(|_| !source.metadata.is_deleting());
+            let (cluster, snapshots) = (&*self.cluster, &mut self.snapshots);
+            let new = status(&source, &self.stores, |key| snapshots.of(cluster, key, Instant::now()))
+                .filter(|_| !source.metadata.is_deleting());
             let Some(patch) = new.and_then(|new| patch(&source.status, &new, now)) else { continue };
             match self.cluster.patch(Kind::DataSource, &key, Part::Status, &patch) {
                 Ok(_) => drop(self.failures.remove(&key)),
@@ -67,8 +117,13 @@ impl DataSourceReporter {
     }
 }
 
-/// The status of `source`; `None` if it leads to a snapshot, whose state Decant does not read. The reasons are CDI's.
-pub fn status(source: &DataSource, stores: &Stores) -> Option<DataSourceStatus> {
+/// The status of `source`; `None` if it leads to a snapshot that cannot be read, or to another kind. `state_of` reads snapshots.
+/// The reasons are CDI's.
+pub fn status(
+    source: &DataSource,
+    stores: &Stores,
+    state_of: impl FnOnce(&Key) -> SnapshotState,
+) -> Option<DataSourceStatus> {
     let mut wanted = resolve(source);
     if let Ok(Wanted::DataSource(next)) = &wanted {
         if *next == source.metadata.key() {
@@ -81,7 +136,8 @@ pub fn status(source: &DataSource, stores: &Stores) -> Option<DataSourceStatus> 
     }
     match wanted {
         Ok(Wanted::Claim(claim)) => Some(of_claim(&claim, source, stores)),
-        Ok(Wanted::Snapshot(_) | Wanted::NotOurs(_)) => None,
+        Ok(Wanted::Snapshot(snapshot)) => of_snapshot(&snapshot, source, state_of),
+        Ok(Wanted::NotOurs(_)) => None,
         // This includes longer circles.
         Ok(Wanted::DataSource(_)) => Some(not_ready(
             "MaxReferenceDepthReached",
@@ -100,7 +156,7 @@ pub fn status(source: &DataSource, stores: &Stores) -> Option<DataSourceStatus> 
 fn of_claim(claim: &Key, source: &DataSource, stores: &Stores) -> DataSourceStatus {
     if claim.namespace != source.metadata.namespace {
         let message = format!("PVC {claim} is in another namespace, so its state is not reported");
-        return leads_to(claim, condition(ConditionStatus::Unknown, "OtherNamespace", &message));
+        return leads_to_claim(claim, condition(ConditionStatus::Unknown, "OtherNamespace", &message));
     }
     if stores.claims.get(claim).is_none() {
         return not_ready("NotFound", "PVC not found");
@@ -110,16 +166,46 @@ fn of_claim(claim: &Key, source: &DataSource, stores: &Stores) -> DataSourceStat
             let reason = if phase.as_str().is_empty() { "Pending" } else { phase.as_str() };
             not_ready(reason, &format!("Import DataVolume phase {}", phase.as_str()))
         }
-        _ => leads_to(claim, condition(ConditionStatus::True, "Ready", "DataSource is ready to be consumed")),
+        _ => leads_to_claim(claim, ready()),
     }
 }
 
-fn leads_to(claim: &Key, condition: DataVolumeCondition) -> DataSourceStatus {
-    let pvc = ClaimSource { namespace: claim.namespace.clone(), name: claim.name.clone() };
-    DataSourceStatus {
-        source: DataSourceTarget { pvc: Some(pvc), ..DataSourceTarget::default() },
-        conditions: vec![condition],
+/// The same for a DataSource that leads to `snapshot`.
+fn of_snapshot(
+    snapshot: &Key,
+    source: &DataSource,
+    state_of: impl FnOnce(&Key) -> SnapshotState,
+) -> Option<DataSourceStatus> {
+    if snapshot.namespace != source.metadata.namespace {
+        let message =
+            format!("VolumeSnapshot {snapshot} is in another namespace, so its state is not reported");
+        let condition = condition(ConditionStatus::Unknown, "OtherNamespace", &message);
+        return Some(leads_to_snapshot(snapshot, condition));
     }
+    match state_of(snapshot) {
+        SnapshotState::Ready => Some(leads_to_snapshot(snapshot, ready())),
+        SnapshotState::NotReady => Some(not_ready("SnapshotNotReady", "Snapshot phase is not ready")),
+        SnapshotState::Missing => Some(not_ready("NotFound", "Snapshot not found")),
+        SnapshotState::Unknown => None,
+    }
+}
+
+fn ready() -> DataVolumeCondition {
+    condition(ConditionStatus::True, "Ready", "DataSource is ready to be consumed")
+}
+
+fn named(key: &Key) -> ClaimSource {
+    ClaimSource { namespace: key.namespace.clone(), name: key.name.clone() }
+}
+
+fn leads_to_claim(claim: &Key, condition: DataVolumeCondition) -> DataSourceStatus {
+    let source = DataSourceTarget { pvc: Some(named(claim)), ..DataSourceTarget::default() };
+    DataSourceStatus { source, conditions: vec![condition] }
+}
+
+fn leads_to_snapshot(snapshot: &Key, condition: DataVolumeCondition) -> DataSourceStatus {
+    let source = DataSourceTarget { snapshot: Some(named(snapshot)), ..DataSourceTarget::default() };
+    DataSourceStatus { source, conditions: vec![condition] }
 }
 
 fn not_ready(reason: &str, message: &str) -> DataSourceStatus {
@@ -152,9 +238,13 @@ fn patch(old: &DataSourceStatus, new: &DataSourceStatus, now: OffsetDateTime) ->
             same_status.map_or_else(|| now.clone(), |before| before.last_transition_time.clone());
         condition.last_heartbeat_time.clone_from(&now);
     }
-    let pvc = new.source.pvc.as_ref().map(|pvc| json!({ "namespace": pvc.namespace, "name": pvc.name }));
+    let object = |named: &Option<ClaimSource>| {
+        named.as_ref().map(|named| json!({ "namespace": named.namespace, "name": named.name }))
+    };
     // Null removes what an earlier status led to.
-    let source = json!({ "pvc": pvc, "snapshot": null, "dataSource": null });
+    let source = json!({
+        "pvc": object(&new.source.pvc), "snapshot": object(&new.source.snapshot), "dataSource": null,
+    });
     is_news.then(|| json!({ "status": { "source": source, "conditions": conditions } }))
 }
 
@@ -220,14 +310,35 @@ mod tests {
             ),
             (json!({}), "", "False", "NoSource"),
         ] {
-            let found = super::status(&data_source("x", &source), &stores).unwrap();
+            let found =
+                super::status(&data_source("x", &source), &stores, |_| SnapshotState::Unknown).unwrap();
             let led_to = found.source.pvc.map(|pvc| pvc.name).unwrap_or_default();
             let [ready] = <[DataVolumeCondition; 1]>::try_from(found.conditions).unwrap();
             let said = (led_to.as_str(), ready.status.as_str(), ready.reason.as_str());
             assert_eq!(said, (name, status, reason), "{source}");
         }
         for snapshot in [json!({ "snapshot": { "name": "s" } }), to("snap")] {
-            assert_eq!(super::status(&data_source("x", &snapshot), &stores), None);
+            let source = data_source("x", &snapshot);
+            let status = |state| {
+                super::status(&source, &stores, |key| {
+                    assert_eq!(*key, Key::new("n", "s"));
+                    state
+                })
+            };
+            assert_eq!(status(SnapshotState::Unknown), None, "the status stays as it is");
+            for (state, name, said, reason) in [
+                (SnapshotState::Ready, "s", "True", "Ready"),
+                (SnapshotState::NotReady, "", "False", "SnapshotNotReady"),
+                (SnapshotState::Missing, "", "False", "NotFound"),
+            ] {
+                let found = status(state).unwrap();
+                let led_to = found.source.snapshot.map(|snapshot| snapshot.name).unwrap_or_default();
+                let ready = &found.conditions[0];
+                assert_eq!(
+                    (led_to.as_str(), ready.status.as_str(), ready.reason.as_str()),
+                    (name, said, reason)
+                );
+            }
         }
     }
 
@@ -237,25 +348,30 @@ mod tests {
         let known = |name: &str| json!({ "pvc": { "namespace": "m", "name": name } });
         stores.claims.put(read(json!({ "metadata": { "namespace": "m", "name": "golden" } })));
         for name in ["golden", "gone"] {
-            let found = super::status(&data_source("x", &known(name)), &stores).unwrap();
+            let found =
+                super::status(&data_source("x", &known(name)), &stores, |_| SnapshotState::Unknown).unwrap();
             assert_eq!(found.source.pvc.unwrap().namespace, "m");
             assert_eq!(
                 (found.conditions[0].status.as_str(), found.conditions[0].reason.as_str()),
                 ("Unknown", "OtherNamespace")
             );
         }
+        let snapshot = data_source("x", &json!({ "snapshot": { "namespace": "m", "name": "s" } }));
+        let found = super::status(&snapshot, &stores, |_| panic!("it is not even read")).unwrap();
+        assert_eq!(found.source.snapshot.unwrap().namespace, "m");
+        assert_eq!(found.conditions[0].status.as_str(), "Unknown");
     }
 
     #[test]
     fn only_news_are_written_and_the_time_of_the_status_is_kept() {
         let now = OffsetDateTime::parse("2026-01-01T12:00:00Z", &Rfc3339).unwrap();
-        let ready = leads_to(&Key::new("n", "golden"), condition(ConditionStatus::True, "Ready", "m"));
+        let ready = leads_to_claim(&Key::new("n", "golden"), condition(ConditionStatus::True, "Ready", "m"));
         let first = patch(&DataSourceStatus::default(), &ready, now).unwrap();
         assert_eq!(first["status"]["source"]["pvc"], json!({ "namespace": "n", "name": "golden" }));
         assert_eq!(first["status"]["conditions"][0]["lastTransitionTime"], "2026-01-01T12:00:00Z");
         let written: DataSourceStatus = read(first["status"].clone());
         assert_eq!(patch(&written, &ready, now), None);
-        let other = leads_to(&Key::new("n", "other"), condition(ConditionStatus::True, "Ready", "new"));
+        let other = leads_to_claim(&Key::new("n", "other"), condition(ConditionStatus::True, "Ready", "new"));
         let later = patch(&written, &other, now + Duration::from_secs(60)).unwrap();
         let ready = &later["status"]["conditions"][0];
         assert_eq!(

@@ -4,7 +4,8 @@ use decant_shared::process::panics::Panic;
 use serde_json::{Value, json};
 
 use crate::objects::annotations::{
-    BANDWIDTH_LIMIT, CLONE_ERROR, CLONE_PHASE, RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE, TRANSFER_MODE,
+    BANDWIDTH_LIMIT, CLONE_ERROR, CLONE_PHASE, RUNNING_MESSAGE, SNAPSHOT_TIME, SOURCE_RUNNING_MESSAGE,
+    TRANSFER_MODE,
 };
 use crate::objects::data_volume::DataVolumeStatus;
 use crate::objects::{ConditionStatus, ConditionType, DataVolumePhase, Key, Kind, Meta, Reason};
@@ -47,6 +48,9 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
     if old.phase != new.phase {
         // An adopted claim was not cloned, so it gets no event about a clone.
         events.extend(of_phase(seen, &new.phase, &dv.metadata.name).filter(|_| *step != Step::Adopted));
+        let tells_snapshot =
+            matches!(new.phase, DataVolumePhase::CloneInProgress | DataVolumePhase::Succeeded);
+        events.extend(of_snapshot(seen).filter(|_| tells_snapshot));
         let digest = seen.digest().filter(|_| new.phase == DataVolumePhase::Succeeded);
         events.extend(digest.map(|digest| {
             normal(Reason::CloneVerified, format!("Source and target hold the same: {digest}"))
@@ -95,9 +99,29 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
         && running.message != said
         && !UNREPORTED.iter().any(|reason| reason.is(&running.reason))
     {
-        events.push(warning(running.reason.as_str(), &running.message));
+        let is_expected = Reason::TakingSnapshot.is(&running.reason);
+        let kind = if is_expected { "Normal" } else { "Warning" };
+        events.push(Event { kind, ..warning(running.reason.as_str(), &running.message) });
     }
     events
+}
+
+/// The event about a snapshot that is cloned because the source is in use.
+fn of_snapshot(seen: &Observed) -> Option<Event> {
+    let (time, source) = (seen.snapshot_time()?, seen.source_key()?);
+    Some(normal(
+        Reason::SourceSnapshotCloned,
+        format!(
+            "The source {source} is in use: a snapshot of it, taken at {time}, is cloned. Its content is that of a disk after a power \
+             failure"
+        ),
+    ))
+}
+
+/// The same about the claim, until its annotation says it.
+fn of_snapshot_news(seen: &Observed) -> Option<Event> {
+    let time = seen.snapshot_time()?;
+    of_snapshot(seen).filter(|_| seen.target_annotation(SNAPSHOT_TIME) != Some(time.as_str()))
 }
 
 /// The event about how the bytes travel, until the claim's annotation says the same.
@@ -160,6 +184,7 @@ pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditi
         return vec![normal(Reason::VolumeKept, text)];
     }
     let reports_clone = seen.data_volume.is_none() && seen.populates.is_none() && seen.target_is_ours();
+    let snapshot = of_snapshot_news(seen).filter(|_| reports_clone);
     let transfer = of_transfer(seen).filter(|_| reports_clone);
     let said = claim.metadata.annotation(RUNNING_MESSAGE);
     let news = pod_conditions.target.as_ref().filter(|target| {
@@ -169,7 +194,7 @@ pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditi
             && said != Some(target.message.as_str())
     });
     let news = news.map(|target| warning(target.reason.as_str(), &target.message));
-    transfer.into_iter().chain(news).collect()
+    snapshot.into_iter().chain(transfer).chain(news).collect()
 }
 
 /// The events about a claim that is filled before it is bound: each change of what its clone does, and each problem.
@@ -203,6 +228,7 @@ fn about_population(step: &Step, seen: &Observed, pod_conditions: &RunningCondit
             _ => {}
         }
     }
+    events.extend(of_snapshot_news(seen).filter(|_| seen.data_volume.is_none()));
     events.extend(of_transfer(seen).filter(|_| seen.data_volume.is_none()));
     let said = seen.target_annotation(CLONE_ERROR);
     let error = pod_conditions.error().filter(|condition| said != Some(condition.message.as_str()));

@@ -64,6 +64,10 @@ pub enum FailedAction {
     MakePrime,
     /// Deleting one of them.
     DeletePrime,
+    /// Taking a snapshot of the source, which is in use.
+    MakeSnapshot,
+    /// Deleting that snapshot.
+    DeleteSnapshot,
     /// Creating or deleting the VolumeCloneSource of a DataVolume.
     ChangeCloneSource,
     /// Changing the volume of this name.
@@ -85,6 +89,8 @@ impl FailedAction {
             | FailedAction::DeletePods(_)
             | FailedAction::MakePrime
             | FailedAction::DeletePrime
+            | FailedAction::MakeSnapshot
+            | FailedAction::DeleteSnapshot
             | FailedAction::ChangeCloneSource
             | FailedAction::ChangeVolume(_)
             | FailedAction::Look
@@ -94,7 +100,9 @@ impl FailedAction {
 }
 
 /// Every reason of a [`LastError`].
-const REASONS: [Reason; 13] = [
+const REASONS: [Reason; 15] = [
+    Reason::ErrTakingSnapshot,
+    Reason::ErrDeletingSnapshot,
     Reason::ErrCreatingPrime,
     Reason::ErrDeletingPrime,
     Reason::ErrChangingVolume,
@@ -124,6 +132,7 @@ impl LastError {
         match self.failed_action {
             FailedAction::MakeClaim
             | FailedAction::MakePrime
+            | FailedAction::MakeSnapshot
             | FailedAction::MakePod { .. }
             | FailedAction::MakeSecret { .. }
                 if self.error.exceeds_quota() =>
@@ -138,6 +147,8 @@ impl LastError {
             FailedAction::DeletePods(_) => Reason::ErrDeletingPod,
             FailedAction::MakePrime => Reason::ErrCreatingPrime,
             FailedAction::DeletePrime => Reason::ErrDeletingPrime,
+            FailedAction::MakeSnapshot => Reason::ErrTakingSnapshot,
+            FailedAction::DeleteSnapshot => Reason::ErrDeletingSnapshot,
             FailedAction::ChangeCloneSource => Reason::ErrChangingCloneSource,
             FailedAction::ChangeVolume(_) => Reason::ErrChangingVolume,
             FailedAction::Look => Reason::ErrReadingObjects,
@@ -171,6 +182,8 @@ impl LastError {
             }
             FailedAction::MakePrime => format!("the temporary PVC of the clone cannot be created: {error}"),
             FailedAction::DeletePrime => format!("the temporary PVC of the clone cannot be deleted: {error}"),
+            FailedAction::MakeSnapshot => format!("no snapshot of the source can be taken: {error}"),
+            FailedAction::DeleteSnapshot => format!("the snapshot of the source cannot be deleted: {error}"),
             FailedAction::ChangeCloneSource => {
                 format!("the VolumeCloneSource of the DataVolume cannot be created or deleted: {error}")
             }

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use decant_shared::protocol::units::Rate;
 
 use crate::objects::annotations::{
-    BANDWIDTH_LIMIT, CLONE_OF, CLONE_REQUEST, CREATED_FOR, POPULATED_FOR, TARGET_CONTAINER,
+    BANDWIDTH_LIMIT, CLONE_OF, CLONE_REQUEST, CREATED_FOR, POPULATED_FOR, SNAPSHOT_TIME, SOURCE_IN_USE,
+    TARGET_CONTAINER,
 };
 use crate::objects::claim::VolumeMode;
 use crate::objects::clone_request::Invalid;
 use crate::objects::{
     Claim, ClonedObject, DataVolume, Key, Meta, Pod, StorageClass, Uid, Volume, VolumeCloneSource,
+    VolumeSnapshot, names,
 };
 use crate::pods::class_defaults::ClassDefaults;
 use crate::pods::role::Role;
 use crate::pods::termination::{TargetMessage, target_message};
+use crate::policy::SourceInUse;
 use crate::progress::bandwidth::LimitWish;
 use crate::progress::clone_progress::Progress;
 use crate::reconcile::last_error::{FailedAction, LastError};
@@ -44,6 +47,16 @@ pub struct Observed {
     pub snapshot: Option<ObservedSnapshot>,
     /// The temporary PVC that is restored from a snapshot for the clone into the target claim.
     pub restored: Restored,
+    /// The claim that the request names. `source` differs from it while a snapshot of it is cloned.
+    pub named_source: Option<Arc<Claim>>,
+    /// The snapshot that this controller takes of the named source, because the source is in use.
+    pub taken: TakenSnapshot,
+    /// The UID of the claim that the recorded snapshot was taken of.
+    pub taken_of: Option<Uid>,
+    /// Whether a snapshot is cloned while the source is in use.
+    pub wants_snapshot: bool,
+    /// How a snapshot of the source can be taken. Determined only if one is wanted, and the source is in use.
+    pub snapshot_choice: SnapshotChoice,
     /// Whether another DataVolume or clone is still filling the source.
     pub source_is_filling: bool,
     /// Pods that may write to the source, except pods of this clone.
@@ -97,6 +110,51 @@ pub struct ObservedSnapshot {
     pub restore: Restore,
     /// What prevents the temporary PVC from getting a volume.
     pub error: Option<ProvisioningError>,
+    /// When it was taken, if that is known; RFC 3339.
+    pub taken_at: Option<String>,
+}
+
+/// The VolumeSnapshot with the name of the one that is taken of a source in use.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum TakenSnapshot {
+    /// There is none.
+    #[default]
+    Missing,
+    /// This controller created it.
+    Ours {
+        /// The VolumeSnapshot.
+        snapshot: Arc<VolumeSnapshot>,
+        /// Whether the target records it.
+        is_recorded: bool,
+    },
+    /// This controller has no record of creating it.
+    Foreign(Arc<VolumeSnapshot>),
+}
+
+impl TakenSnapshot {
+    /// The snapshot that is removed with its target: one that this controller created, or may have created.
+    pub fn removable(&self, target: &Claim) -> Option<&VolumeSnapshot> {
+        let snapshot = match self {
+            TakenSnapshot::Ours { snapshot, .. } => snapshot,
+            TakenSnapshot::Foreign(snapshot) if snapshot.taken_for() == Some(target.metadata.key()) => {
+                snapshot
+            }
+            TakenSnapshot::Foreign(_) | TakenSnapshot::Missing => return None,
+        };
+        (!snapshot.metadata.is_deleting()).then_some(snapshot.as_ref())
+    }
+}
+
+/// How a snapshot of a source in use can be taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum SnapshotChoice {
+    /// Not determined, because it does not matter now.
+    #[default]
+    Unseen,
+    /// With this VolumeSnapshotClass.
+    Class(String),
+    /// Not in this cluster; the text describes what is missing.
+    Impossible(String),
 }
 
 /// Whether a snapshot can be restored.
@@ -310,6 +368,21 @@ impl Observed {
         }
     }
 
+    /// What the user of the clone wants to happen while the source is in use, if that is specified: the annotation of the
+    /// DataVolume, or else of the target claim.
+    pub fn source_in_use_wish(&self) -> Option<SourceInUse> {
+        let populated = self.populates.as_ref().and_then(|populated| populated.data_volume.as_ref());
+        let data_volume = self.data_volume.as_ref().or(populated);
+        let text = data_volume
+            .and_then(|dv| dv.metadata.annotation(SOURCE_IN_USE))
+            .or_else(|| self.target_annotation(SOURCE_IN_USE));
+        match text {
+            Some("snapshot") => Some(SourceInUse::Snapshot),
+            Some("wait") => Some(SourceInUse::Wait),
+            _ => None,
+        }
+    }
+
     /// Whether the target claim is filled through a prime that exists.
     pub fn has_prime(&self) -> bool {
         self.population.as_ref().is_some_and(|population| population.prime != Prime::Missing)
@@ -337,13 +410,55 @@ impl Observed {
         self.restored.removable(self.target.as_deref()?)
     }
 
+    /// The snapshot of a source in use that is left of a clone, and is not being deleted.
+    pub fn left_taken(&self) -> Option<&VolumeSnapshot> {
+        self.taken.removable(self.target.as_deref()?)
+    }
+
+    /// Whether the recorded snapshot was taken of another claim than the one that the request names now.
+    pub fn is_taken_of_other(&self) -> bool {
+        let named = self.named_source.as_ref().map(|claim| &claim.metadata.uid);
+        named.zip(self.taken_of.as_ref()).is_some_and(|(named, taken_of)| named != taken_of)
+    }
+
+    /// The snapshot that is restored as the source, whether the request names it or this controller takes it.
+    pub fn restored_snapshot(&self) -> Option<Key> {
+        match (&self.origin, &self.snapshot) {
+            (Origin::Snapshot(key), _) => Some(key.clone()),
+            (Origin::Claim(source), Some(_)) => {
+                let target = self.target.as_ref()?;
+                Some(Key::new(&source.namespace, names::source_snapshot(&target.metadata.uid)))
+            }
+            _ => None,
+        }
+    }
+
+    /// When the snapshot was taken that is cloned because the source is in use: of this clone, or of the clone into its
+    /// prime. `None` if the source itself is cloned, or the snapshot is not ready.
+    pub fn snapshot_time(&self) -> Option<String> {
+        if let Some(outcome) = &self.outcome {
+            return outcome.snapshot_time.clone();
+        }
+        let own = self.snapshot.as_ref().filter(|_| matches!(self.origin, Origin::Claim(_)));
+        match own {
+            Some(ObservedSnapshot { taken_at: Some(time), .. }) => Some(time.clone()),
+            // The snapshot is gone, but not what was restored from it.
+            Some(_) if matches!(self.restored, Restored::Ours { .. }) => {
+                Some(self.target_annotation(SNAPSHOT_TIME).unwrap_or("an unknown time").to_owned())
+            }
+            _ => self.population.as_ref()?.clone.as_ref()?.snapshot_time(),
+        }
+    }
+
     /// The outcome of the clone: the recorded outcome, or the one that the target pod reports. Annotations that users
     /// can write do not count.
     pub fn reported_outcome(&self) -> Option<CloneOutcome> {
         let reported = || {
             let pod = self.target_pod.as_deref().filter(|pod| pod.ended_well(TARGET_CONTAINER))?;
             match target_message(pod) {
-                TargetMessage::Done { digest, not_kept, .. } => Some(CloneOutcome { digest, not_kept }),
+                TargetMessage::Done { digest, not_kept, .. } => {
+                    Some(CloneOutcome { digest, not_kept, snapshot_time: self.snapshot_time() })
+                }
                 TargetMessage::DeadlinePassed => None,
             }
         };

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::objects::annotations::{DIGEST, NOT_KEPT, OUTCOME, POD_PHASE};
+use crate::objects::annotations::{DIGEST, NOT_KEPT, OUTCOME, POD_PHASE, SNAPSHOT_TIME};
 use crate::objects::{Meta, PodPhase};
 use crate::token::key::TokenKey;
 use crate::token::seal::Purpose;
@@ -18,6 +18,8 @@ pub struct CloneOutcome {
     pub digest: Option<String>,
     /// The attributes that the target could not keep.
     pub not_kept: Option<String>,
+    /// When the snapshot was taken that was cloned because the source was in use; `None` if the source itself was cloned.
+    pub snapshot_time: Option<String>,
 }
 
 impl CloneOutcome {
@@ -27,7 +29,8 @@ impl CloneOutcome {
             return None;
         }
         let text = |name| claim.annotation(name).map(str::to_owned);
-        let outcome = Self { digest: text(DIGEST), not_kept: text(NOT_KEPT) };
+        let outcome =
+            Self { digest: text(DIGEST), not_kept: text(NOT_KEPT), snapshot_time: text(SNAPSHOT_TIME) };
         let seal = claim.annotation(OUTCOME)?;
         key.has_sealed(Purpose::CloneOutcome, &outcome.fields(claim), seal).then_some(outcome)
     }
@@ -39,14 +42,17 @@ impl CloneOutcome {
             (POD_PHASE.to_owned(), PodPhase::Succeeded.as_str().into()),
             (DIGEST.to_owned(), said(&self.digest)),
             (NOT_KEPT.to_owned(), said(&self.not_kept)),
+            (SNAPSHOT_TIME.to_owned(), said(&self.snapshot_time)),
             (OUTCOME.to_owned(), key.seal(Purpose::CloneOutcome, &self.fields(claim)).into()),
         ])
     }
 
-    /// The sealed fields. An empty annotation is equivalent to a missing one.
-    fn fields<'a>(&'a self, claim: &'a Meta) -> [&'a str; 3] {
+    /// The sealed fields. An empty annotation is equivalent to a missing one. Without a snapshot they are those of earlier
+    /// versions, whose seals stay valid.
+    fn fields<'a>(&'a self, claim: &'a Meta) -> Vec<&'a str> {
         let text = |text: &'a Option<String>| text.as_deref().unwrap_or_default();
-        [claim.uid.as_str(), text(&self.digest), text(&self.not_kept)]
+        let always = [claim.uid.as_str(), text(&self.digest), text(&self.not_kept)];
+        always.into_iter().chain(self.snapshot_time.as_deref().filter(|time| !time.is_empty())).collect()
     }
 }
 
@@ -68,12 +74,14 @@ mod tests {
     }
 
     fn verified() -> CloneOutcome {
-        CloneOutcome { digest: Some("decant1:7:ab".to_owned()), not_kept: None }
+        CloneOutcome { digest: Some("decant1:7:ab".to_owned()), ..CloneOutcome::default() }
     }
 
     #[test]
     fn an_outcome_survives_its_claim() {
-        for outcome in [verified(), CloneOutcome::default()] {
+        let of_snapshot =
+            CloneOutcome { snapshot_time: Some("2026-01-01T12:00:00Z".to_owned()), ..verified() };
+        for outcome in [verified(), of_snapshot, CloneOutcome::default()] {
             assert_eq!(CloneOutcome::of(&claim(&outcome), &key()), Some(outcome));
         }
     }
@@ -86,9 +94,11 @@ mod tests {
         other_digest.annotations.insert(DIGEST.to_owned(), "decant1:7:cd".to_owned());
         let mut added = claim(&CloneOutcome::default());
         added.annotations.insert(NOT_KEPT.to_owned(), "xattrs 1".to_owned());
+        let mut of_snapshot = claim(&verified());
+        of_snapshot.annotations.insert(SNAPSHOT_TIME.to_owned(), "2026-01-01T12:00:00Z".to_owned());
         let mut unsealed = claim(&verified());
         unsealed.annotations.remove(OUTCOME);
-        for changed in [other_claim, other_digest, added, unsealed] {
+        for changed in [other_claim, other_digest, added, of_snapshot, unsealed] {
             assert_eq!(CloneOutcome::of(&changed, &key()), None, "{changed:?}");
         }
     }

@@ -151,6 +151,18 @@ pub enum Step {
     CannotRestore(String),
     /// The snapshot cannot be restored yet.
     SnapshotNotReady(String),
+    /// A snapshot of the source, which is in use, has to be taken.
+    MakeSnapshot,
+    /// That snapshot has to be recorded on the claim.
+    RecordSnapshot,
+    /// That snapshot is not ready to use yet; the text is its error, if it has one.
+    TakingSnapshot(Option<String>),
+    /// That snapshot is useless, and is deleted.
+    ReplaceSnapshot(SnapshotFault),
+    /// That snapshot is being deleted.
+    SnapshotLeaving,
+    /// A VolumeSnapshot with the name of that snapshot belongs to another owner.
+    SnapshotInTheWay(String),
     /// The temporary PVC has to be restored from the snapshot.
     MakeRestored,
     /// The temporary PVC has to be recorded on the claim.
@@ -165,6 +177,17 @@ pub enum Step {
     RestoredInTheWay(String),
 }
 
+/// Why the snapshot of a source in use is deleted before it is cloned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotFault {
+    /// This controller has no record of creating it.
+    Unproven,
+    /// It was taken of a claim that is gone; the request names another one now.
+    OtherSource,
+    /// The user does not want it any more.
+    Unwanted,
+}
+
 /// Why the temporary PVC that is restored from a snapshot is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestoreFault {
@@ -172,6 +195,8 @@ pub enum RestoreFault {
     Unproven,
     /// It lost its volume.
     Lost,
+    /// The snapshot of the source in use is gone, from which it should have been restored, and nothing reads it yet.
+    SnapshotGone,
 }
 
 /// Why a prime is replaced.
@@ -209,6 +234,9 @@ impl Step {
                 | Step::Pause(_)
                 | Step::PodLeaving(_)
                 | Step::Abandon(_)
+                | Step::MakeSnapshot
+                | Step::RecordSnapshot
+                | Step::TakingSnapshot(_)
                 | Step::MakeRestored
                 | Step::RecordRestored
                 | Step::Restoring

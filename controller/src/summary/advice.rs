@@ -24,7 +24,7 @@ const fn blocks(reason: &'static str, means: &'static str, helps: &'static str) 
 }
 
 /// All reasons with advice.
-pub const ADVICE: [Advice; 52] = [
+pub const ADVICE: [Advice; 57] = [
     helps(
         "CloneWithoutSource",
         "the source PVC, VolumeSnapshot or DataSource does not exist",
@@ -133,6 +133,31 @@ pub const ADVICE: [Advice; 52] = [
         "the cluster serves no VolumeSnapshots, or no StorageClass has the driver that took the snapshot",
         "install the CRDs and the controller of CSI snapshots, or create a StorageClass of the driver that the message names",
     ),
+    helps(
+        "TakingSnapshot",
+        "usual for a source in use with `decant.dev/source-in-use: snapshot`: a snapshot of it is being taken",
+        "wait; if it takes long, see the VolumeSnapshot that the controller created, and the log of the snapshot controller",
+    ),
+    blocks(
+        "SnapshotInTheWay",
+        "another owner has a VolumeSnapshot with the name of the one that the clone takes of its source",
+        "delete the VolumeSnapshot that the message names",
+    ),
+    helps(
+        "SnapshotReplaced",
+        "the snapshot of the source is of no use, for the reason in the message",
+        "nothing: the controller deletes it, and the clone continues",
+    ),
+    helps(
+        "ErrTakingSnapshot",
+        "a quota, policy or webhook refuses the VolumeSnapshot in the namespace of the source",
+        "let the controller create VolumeSnapshots: change the policy, webhook or role that refuses it; the controller retries",
+    ),
+    helps(
+        "ErrDeletingSnapshot",
+        "the snapshot of the source cannot be deleted",
+        "let the controller delete its VolumeSnapshots: change the policy, webhook or role that refuses it; the controller retries",
+    ),
     blocks(
         "RestoredInTheWay",
         "another owner has a PVC with the name of the temporary PVC that the clone restores from its snapshot",
@@ -186,7 +211,7 @@ pub const ADVICE: [Advice; 52] = [
     helps(
         "CloneSourceInUse",
         "the pods that the message names may write to the source",
-        "stop the pods that the message names",
+        "stop the pods that the message names, or set decant.dev/source-in-use=snapshot to clone a crash-consistent snapshot",
     ),
     helps(
         "UploadTargetInUse",

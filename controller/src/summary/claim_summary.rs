@@ -4,7 +4,8 @@
 use crate::objects::annotations::{
     BANDWIDTH_LIMIT, CLONE_ERROR, CLONE_OF, CLONE_PHASE, DIGEST, LEFT_SECS, LIMIT_BYTES, POD_RESTARTS,
     POPULATOR_PROGRESS, RATE_BYTES, RUNNING, RUNNING_MESSAGE, RUNNING_REASON, SELECTED_NODE, SENT_BYTES,
-    SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TOTAL_BYTES, TRANSFER_PHASE,
+    SNAPSHOT_TIME, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TOTAL_BYTES,
+    TRANSFER_PHASE,
 };
 use crate::objects::data_volume::ReportedProgress;
 use crate::objects::{Claim, ClaimPhase, DataVolumePhase, Kind, PopulatorKind, Reason};
@@ -86,6 +87,7 @@ impl CloneSummary {
             // A PVC does not tell when it was bound.
             ended: String::new(),
             transfer: transfer_of(&claim.metadata),
+            snapshot_time: claim.metadata.annotation(SNAPSHOT_TIME).map(str::to_owned),
             digest: claim.metadata.annotation(DIGEST).map(str::to_owned),
         })
     }

@@ -4,8 +4,8 @@ use decant_shared::protocol::units::{Bytes, Rate};
 use serde::Serialize;
 
 use crate::objects::annotations::{
-    BANDWIDTH_LIMIT, DIGEST, LEFT_SECS, LIMIT_BYTES, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_MODE,
-    TRANSFER_PHASE,
+    BANDWIDTH_LIMIT, DIGEST, LEFT_SECS, LIMIT_BYTES, RATE_BYTES, SENT_BYTES, SNAPSHOT_TIME, TOTAL_BYTES,
+    TRANSFER_MODE, TRANSFER_PHASE,
 };
 use crate::objects::clone_request::{Wanted, wanted};
 use crate::objects::data_volume::higher_percent;
@@ -93,6 +93,8 @@ pub struct CloneSummary {
     pub ended: String,
     /// How the bytes travel: `direct` within one pod, `network` between two pods; `None` while it is unknown.
     pub transfer: Option<&'static str>,
+    /// When the snapshot was taken that is cloned because the source is in use; RFC 3339.
+    pub snapshot_time: Option<String>,
     /// The digest of the content, once source and target agree on it.
     pub digest: Option<String>,
 }
@@ -130,6 +132,7 @@ impl CloneSummary {
             created: dv.metadata.creation_timestamp.clone(),
             ended: ended(dv).to_owned(),
             transfer: transfer_of(&dv.metadata),
+            snapshot_time: dv.metadata.annotation(SNAPSHOT_TIME).map(str::to_owned),
             digest: dv.metadata.annotation(DIGEST).map(str::to_owned),
         })
     }
@@ -171,7 +174,8 @@ impl CloneSummary {
             .map_or_else(|| "-".to_owned(), |percent| format!("{:.2} %", (percent * 100.0).floor() / 100.0))
     }
 
-    /// `1.20 GiB of 8.00 GiB, 210.0 MiB/s, 33s left, limit 300.0 MiB/s, in one pod`; empty while they are unknown.
+    /// `1.20 GiB of 8.00 GiB, 210.0 MiB/s, 33s left, limit 300.0 MiB/s, in one pod`, and the time of a snapshot that is
+    /// cloned because the source is in use; empty while they are unknown.
     pub fn amounts(&self) -> String {
         let amounts = if self.state == CloneState::Succeeded {
             self.total_bytes.map(|total| Bytes(total).to_string()).unwrap_or_default()
@@ -183,8 +187,12 @@ impl CloneSummary {
                 _ => amounts,
             }
         };
-        match self.transfer.and_then(TransferMode::of) {
+        let amounts = match self.transfer.and_then(TransferMode::of) {
             Some(mode) if !amounts.is_empty() => format!("{amounts}, {}", mode.shown()),
+            _ => amounts,
+        };
+        match &self.snapshot_time {
+            Some(time) if !amounts.is_empty() => format!("{amounts}, from a snapshot of {time}"),
             _ => amounts,
         }
     }

@@ -24,6 +24,8 @@ pub enum Purpose {
     Prime,
     /// A PVC was restored from a snapshot for a claim (`reconcile/population/record.rs`).
     Restored,
+    /// A VolumeSnapshot of a source in use was taken for a claim (`reconcile/population/record.rs`).
+    SourceSnapshot,
     /// A volume was filled for a claim (`reconcile/population/record.rs`).
     PopulatedVolume,
 }
@@ -47,6 +49,7 @@ fn sealed(purpose: Purpose, fields: &[&str]) -> Vec<u8> {
         Purpose::MadePods => "made",
         Purpose::Prime => "prime",
         Purpose::Restored => "restored",
+        Purpose::SourceSnapshot => "snapshot",
         Purpose::PopulatedVolume => "volume",
     };
     let mut bytes = DOMAIN.to_vec();

@@ -183,6 +183,11 @@ fn snapshot_of(claim: &Value) -> Option<Key> {
     is_snapshot.then(|| Key::new(text(claim, "/metadata/namespace"), text(source, "/name")))
 }
 
+/// The name of the VolumeSnapshotContent of a snapshot that the model takes.
+fn content_of_snapshot(snapshot: &Value) -> String {
+    format!("content-{}", uid(snapshot))
+}
+
 impl State {
     /// The object of this name.
     pub fn get(&self, kind: Kind, name: &Key) -> Option<&Value> {
@@ -215,6 +220,11 @@ impl State {
             self.objects.remove(&(kind, name.clone()));
             if kind == Kind::PersistentVolume {
                 self.content.remove(&name.name);
+            }
+            if kind == Kind::VolumeSnapshot {
+                self.snapshots.remove(&name);
+                let content = Key::new("", content_of_snapshot(&object));
+                self.objects.remove(&(Kind::VolumeSnapshotContent, content));
             }
         } else {
             self.objects.insert((kind, name.clone()), object.clone());
@@ -265,8 +275,25 @@ impl State {
         let claims = claims.iter().filter_map(|name| self.get(Kind::PersistentVolumeClaim, name));
         let volumes: Vec<String> = claims.map(|claim| text(claim, "/spec/volumeName").to_owned()).collect();
         let found = volumes.iter().filter_map(|name| self.content.get(name).cloned()).collect();
+        if pod["metadata"]["labels"]["decant.dev/role"].is_string() {
+            self.check_writers(pod, &volumes);
+        }
         self.opened.push((key(pod), found));
         self.mounts.insert(key(pod), volumes);
+    }
+
+    /// Notes a pod of a clone that mounts a volume which the pod `vm` may write to.
+    fn check_writers(&mut self, pod: &Value, volumes: &[String]) {
+        let written = self
+            .mounts
+            .iter()
+            .filter(|(name, _)| name.name == "vm" && self.get(Kind::Pod, name).is_some())
+            .flat_map(|(_, all)| all);
+        let found = written
+            .filter(|name| volumes.contains(name))
+            .map(|name| format!("pod {} mounts {name}, which pod vm may write to", key(pod)));
+        let found: Vec<String> = found.collect();
+        self.violations.extend(found);
     }
 
     fn patch(&mut self, kind: Kind, name: &Key, patch: &Value) -> Result<Value, ApiError> {
@@ -388,6 +415,40 @@ impl State {
             self.content.insert(name, content);
             self.add(Kind::PersistentVolume, volume).unwrap();
         }
+    }
+
+    /// The snapshot controller: a snapshot is taken, and one step later it is ready to use.
+    fn take_snapshots(&mut self) {
+        for snapshot in self.all(Kind::VolumeSnapshot) {
+            let name = key(&snapshot);
+            if snapshot["status"].is_null() {
+                self.take_snapshot(&snapshot, &name);
+            } else if snapshot["status"]["readyToUse"] == false && snapshot["status"]["error"].is_null() {
+                self.change(Kind::VolumeSnapshot, &name, |snapshot| {
+                    snapshot["status"]["readyToUse"] = true.into();
+                });
+            }
+        }
+    }
+
+    fn take_snapshot(&mut self, snapshot: &Value, name: &Key) {
+        let of = Key::new(&name.namespace, text(snapshot, "/spec/source/persistentVolumeClaimName"));
+        let Some(claim) = self.get(Kind::PersistentVolumeClaim, &of).cloned() else { return };
+        let Some(held) = self.content.get(text(&claim, "/spec/volumeName")).cloned() else { return };
+        let content = content_of_snapshot(snapshot);
+        let of_content = json!({
+            "metadata": { "name": content },
+            "spec": { "driver": PROVISIONER, "sourceVolumeMode": claim["spec"]["volumeMode"],
+                      "volumeSnapshotRef": { "uid": uid(snapshot) } },
+        });
+        self.snapshots.insert(name.clone(), held);
+        self.add(Kind::VolumeSnapshotContent, of_content).unwrap();
+        self.change(Kind::VolumeSnapshot, name, |snapshot| {
+            snapshot["status"] = json!({
+                "readyToUse": false, "restoreSize": claim["spec"]["resources"]["requests"]["storage"],
+                "boundVolumeSnapshotContentName": content, "creationTime": CREATED,
+            });
+        });
     }
 
     /// The controller of volumes and claims.
@@ -597,6 +658,7 @@ impl Kubernetes {
     pub fn tick(&self) -> bool {
         let mut state = self.lock();
         let before = (state.version, state.content.clone());
+        state.take_snapshots();
         state.provision();
         state.bind();
         state.run_pods();

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::content::assert_content;
 use crate::environment::TestEnv;
+use crate::kubectl::kubectl;
 use crate::{MIB, SLOW};
 
 /// `kubectl get dv NAME -w`: the lines that the screen shows.
@@ -52,6 +53,26 @@ fn slow_clone(env: &mut TestEnv) -> Vec<u8> {
 }
 
 const SHORT_INTERVALS: [&str; 4] = ["--poll-secs", "1", "--progress-secs", "1"];
+
+/// A clone that would take eight minutes ends soon after its limit is raised, which no other test could wait for.
+pub(crate) fn assert_a_raised_limit_acts_on_a_running_clone(flags: &[&str]) {
+    let mut env = TestEnv::new(flags);
+    let noise = slow_clone(&mut env);
+    env.start();
+    env.limited_data_volume("copy", (&env.namespace, "golden"), ("Block", "128Mi"), "256KiB/s");
+    env.wait("dv", "copy", |dv| {
+        dv["status"]["conditions"][2]["message"].as_str().unwrap_or_default().contains(" of 128.00 MiB, ")
+    });
+    let limit = "decant.dev/bandwidth-limit=512MiB/s";
+    kubectl(&["-n", &env.namespace, "annotate", "--overwrite", "dv", "copy", limit], None);
+    env.wait_for_success("copy");
+    assert_content(&env, "copy", &noise);
+}
+
+#[test]
+fn a_raised_limit_acts_on_a_running_clone_over_the_network() {
+    assert_a_raised_limit_acts_on_a_running_clone(&SHORT_INTERVALS);
+}
 
 #[test]
 fn kubectl_get_shows_every_phase_and_a_growing_percentage() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use decant_controller::objects::{Claim, DataVolume, Key, Pod, Uid, Volume};
+use decant_controller::objects::{Claim, DataVolume, Key, Pod, Uid, Volume, VolumeSnapshot};
 use decant_controller::policy::Policy;
 use decant_controller::reconcile::decide::{Decision, decide};
 use decant_controller::reconcile::observed::{Observed, Origin, Population, Prime, Provisioner};
@@ -122,7 +122,7 @@ pub(crate) fn recorded() -> Observed {
             "copy",
             with_annotation(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded"),
         )),
-        outcome: Some(CloneOutcome { digest: Some("decant1:7:ab".to_owned()), not_kept: None }),
+        outcome: Some(CloneOutcome { digest: Some("decant1:7:ab".to_owned()), ..CloneOutcome::default() }),
         target_pod: Some(target_pod("Succeeded", false, "{}")),
         ..copying()
     }
@@ -232,9 +232,19 @@ pub(crate) fn handing_over(holder: &str, uid: &str, policy: &str) -> Observed {
         ..Population::default()
     });
     Observed {
-        outcome: Some(CloneOutcome { digest: Some("decant1:7:ab".to_owned()), not_kept: None }),
+        outcome: Some(CloneOutcome { digest: Some("decant1:7:ab".to_owned()), ..CloneOutcome::default() }),
         ..seen
     }
+}
+
+/// The VolumeSnapshot of a source in use that this controller took, with this status.
+pub(crate) fn taken_snapshot(status: &Value) -> Arc<VolumeSnapshot> {
+    read(json!({
+        "metadata": { "namespace": "n", "name": "decant-snapshot-copy-uid", "uid": "snapshot-uid",
+                      "annotations": { "decant.dev/snapshot-for": "n/copy" } },
+        "spec": { "source": { "persistentVolumeClaimName": "golden" } },
+        "status": status,
+    }))
 }
 
 /// The temporary PVC that is restored from the snapshot `n/golden` for the claim `n/copy`.

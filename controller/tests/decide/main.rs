@@ -11,5 +11,6 @@ mod populated;
 mod refusals;
 mod restores;
 mod snapshots;
+mod source_snapshots;
 mod states;
 mod without_pods;

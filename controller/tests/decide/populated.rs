@@ -256,8 +256,10 @@ fn a_permission_that_is_withdrawn_is_reported_until_the_outcome_is_recorded() {
 
 #[test]
 fn a_complete_prime_is_recorded_once_its_pods_are_gone_and_it_is_bound() {
-    let done =
-        filling("Bound", Some(CloneOutcome { digest: Some("decant1:7:ab".to_owned()), not_kept: None }));
+    let done = filling(
+        "Bound",
+        Some(CloneOutcome { digest: Some("decant1:7:ab".to_owned()), ..CloneOutcome::default() }),
+    );
     // The pods are gone, and the finalizer of the source pod with them.
     let without_finalizers = |population: &mut Population| {
         let clone = population.clone.as_mut().unwrap();
@@ -265,7 +267,7 @@ fn a_complete_prime_is_recorded_once_its_pods_are_gone_and_it_is_bound() {
     };
     let decision = decided(&with_population(done.clone(), without_finalizers));
     assert_eq!(decision.step, Step::PrimeDone);
-    let outcome = CloneOutcome { digest: Some("decant1:7:ab".to_owned()), not_kept: None };
+    let outcome = CloneOutcome { digest: Some("decant1:7:ab".to_owned()), ..CloneOutcome::default() };
     assert!(decision.actions.contains(&Action::RecordPopulation(outcome)));
     assert_eq!(phases(&decision), ("RebindInProgress".to_owned(), "Rebind".to_owned()));
     let with_pods = with_population(done, |population| {

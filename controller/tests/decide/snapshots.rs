@@ -19,7 +19,7 @@ fn of_snapshot(seen: Observed, restore: Restore, restored: Restored) -> Observed
     let has_source = !matches!(restore, Restore::NotReady(_) | Restore::Impossible(_));
     Observed {
         origin: Origin::Snapshot(Key::new("n", "golden")),
-        snapshot: Some(ObservedSnapshot { metadata, restore, error: None }),
+        snapshot: Some(ObservedSnapshot { metadata, restore, ..ObservedSnapshot::default() }),
         source: seen.source.filter(|_| has_source),
         restored,
         ..seen

@@ -9,5 +9,6 @@ mod nodes;
 mod scenarios;
 mod settings;
 mod snapshots;
+mod source_snapshots;
 mod strangers;
 mod uninterrupted;

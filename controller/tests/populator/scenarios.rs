@@ -29,6 +29,8 @@ pub(crate) struct Scenario {
     pub(crate) is_across: bool,
     /// Whether the source is a snapshot, which holds other data than its PVC does now.
     pub(crate) is_snapshot: bool,
+    /// Whether a pod uses the source, so that a snapshot of it is taken.
+    pub(crate) is_in_use: bool,
     /// The reclaim policy of the class.
     pub(crate) policy: &'static str,
     /// In one pod where it can, or over the network.
@@ -50,6 +52,8 @@ pub(crate) fn all() -> Vec<Scenario> {
     all.extend([
         Scenario { policy: "Retain", ..SNAPSHOT },
         Scenario { asker: Asker::DataVolume, waits: true, ..SNAPSHOT },
+        Scenario { policy: "Retain", ..IN_USE },
+        Scenario { asker: Asker::DataVolume, waits: true, is_across: false, ..IN_USE },
         Scenario { transfer: Transfer::Auto, ..ACROSS },
         Scenario {
             asker: Asker::DataVolume,
@@ -67,11 +71,14 @@ pub(crate) const ACROSS: Scenario = Scenario {
     waits: false,
     is_across: true,
     is_snapshot: false,
+    is_in_use: false,
     policy: "Delete",
     transfer: Transfer::Network,
 };
 
 pub(crate) const SNAPSHOT: Scenario = Scenario { is_snapshot: true, ..ACROSS };
+
+pub(crate) const IN_USE: Scenario = Scenario { is_in_use: true, ..ACROSS };
 
 pub(crate) fn target() -> Key {
     Key::new("t", "copy")
@@ -98,7 +105,24 @@ impl Scenario {
         if self.is_snapshot {
             self.take_snapshot(&kubernetes);
         }
+        if self.is_in_use {
+            self.use_source(&kubernetes);
+        }
         kubernetes
+    }
+
+    /// A pod that uses the source, and a class of snapshots.
+    fn use_source(self, kubernetes: &Kubernetes) {
+        let class = json!({ "metadata": { "name": "snapshots" }, "driver": PROVISIONER });
+        kubernetes.add(Kind::VolumeSnapshotClass, class);
+        let volumes = json!([{ "name": "v", "persistentVolumeClaim": { "claimName": "golden" } }]);
+        let containers =
+            json!([{ "name": "vm", "volumeDevices": [{ "name": "v", "devicePath": "/dev/v" }] }]);
+        kubernetes.add(
+            Kind::Pod,
+            json!({ "metadata": { "namespace": self.source_namespace(), "name": "vm" }, "status": { "phase": "Running" },
+                    "spec": { "nodeName": NODE, "volumes": volumes, "containers": containers } }),
+        );
     }
 
     /// The snapshot of the source, which is older than what the source holds now.
@@ -131,8 +155,9 @@ impl Scenario {
         match self.asker {
             Asker::Claim => {
                 let kind = if self.is_snapshot { "VolumeSnapshot" } else { "PersistentVolumeClaim" };
+                let what = if self.is_in_use { "snapshot" } else { "wait" };
                 let source = json!({ "metadata": { "namespace": "t", "name": "from" }, "spec": { "source": {
-                    "kind": kind, "name": "golden", "namespace": self.source_namespace() } } });
+                    "kind": kind, "name": "golden", "namespace": self.source_namespace() }, "sourceInUse": what } });
                 // It may exist from an earlier population.
                 drop(state.add(Kind::CloneSource, source));
                 let mut spec = size();
@@ -143,7 +168,12 @@ impl Scenario {
             }
             Asker::DataVolume => {
                 let kind = if self.is_snapshot { "snapshot" } else { "pvc" };
-                let dv = json!({ "metadata": { "namespace": "t", "name": "copy" }, "spec": {
+                let annotations = if self.is_in_use {
+                    json!({ "decant.dev/source-in-use": "snapshot" })
+                } else {
+                    json!({})
+                };
+                let dv = json!({ "metadata": { "namespace": "t", "name": "copy", "annotations": annotations }, "spec": {
                     "source": { kind: { "namespace": self.source_namespace(), "name": "golden" } }, "pvc": size() } });
                 state.add(Kind::DataVolume, dv).unwrap();
             }
@@ -212,8 +242,12 @@ pub(crate) fn volumes(kubernetes: &Kubernetes) -> Vec<Value> {
 /// What remains of a population besides its target and its volume.
 fn leftovers(kubernetes: &Kubernetes) -> Vec<String> {
     let mut left = Vec::new();
-    for kind in [Kind::Pod, Kind::Secret, Kind::VolumeCloneSource] {
-        left.extend(kubernetes.all(kind).iter().map(|object| format!("{} {}", kind.name(), key(object))));
+    for kind in
+        [Kind::Pod, Kind::Secret, Kind::VolumeCloneSource, Kind::VolumeSnapshot, Kind::VolumeSnapshotContent]
+    {
+        let is_of_user = |object: &&Value| !["vm", "golden", "content"].contains(&key(object).name.as_str());
+        let found = kubernetes.all(kind);
+        left.extend(found.iter().filter(is_of_user).map(|object| format!("{} {}", kind.name(), key(object))));
     }
     for claim in kubernetes.all(Kind::PersistentVolumeClaim) {
         let finalizers = claim["metadata"]["finalizers"].to_string();
@@ -261,11 +295,15 @@ pub(crate) fn assert_complete(scenario: Scenario, world: &RunningCluster, what: 
     assert_eq!(annotation(&claim, "decant.dev/digest"), Some("decant1:7:dataofgolden"), "{what}");
     assert!(annotation(&claim, "decant.dev/outcome").is_some(), "{what}");
     assert_eq!(annotation(&claim, "cdi.kubevirt.io/clonePhase"), Some("Succeeded"), "{what}");
+    let of_snapshot = annotation(&claim, "decant.dev/snapshot-time").is_some();
+    assert_eq!(of_snapshot, scenario.is_in_use, "{claim:#} {what}");
     let mode = if scenario.transfer == Transfer::Network { "network" } else { "direct" };
     assert_eq!(annotation(&claim, "decant.dev/transfer-mode"), Some(mode), "{what}");
     if scenario.asker == Asker::DataVolume {
         let dv = kubernetes.find(Kind::DataVolume, &target()).expect(&what);
         assert_eq!(dv["status"]["phase"], "Succeeded", "{dv:#} {what}");
+        let of_snapshot = annotation(&dv, "decant.dev/snapshot-time").is_some();
+        assert_eq!(of_snapshot, scenario.is_in_use, "{dv:#} {what}");
     }
 }
 

@@ -42,7 +42,8 @@ fn a_chain_of_data_sources_leads_to_the_claim_and_becomes_ready_with_it() {
         );
         assert_eq!(status["source"], json!({}), "{name}");
     }
-    assert_eq!(status(&controller, "snapshot"), Value::Null);
+    let of_snapshot = status(&controller, "snapshot");
+    assert_eq!(of_snapshot["conditions"][0]["reason"], "NotFound", "{of_snapshot}");
 
     let (kind, golden) = source();
     controller.stub.put(kind, golden);
@@ -55,4 +56,24 @@ fn a_chain_of_data_sources_leads_to_the_claim_and_becomes_ready_with_it() {
     let before = controller.stub.all(Kind::DataSource);
     report(&controller, &mut reporter);
     assert_eq!(controller.stub.all(Kind::DataSource), before, "nothing changed, and nothing is written");
+}
+
+#[test]
+fn a_data_source_of_a_snapshot_becomes_ready_with_it_and_is_read_rarely() {
+    let objects = vec![
+        data_source("images", &json!({ "dataSource": { "name": "golden" } })),
+        data_source("golden", &json!({ "snapshot": { "name": "s" } })),
+    ];
+    let controller = TestController::launch(objects, &[]);
+    let stores = Arc::clone(&controller.reconciler.observer.stores);
+    let metadata = json!({ "namespace": "n", "name": "s" });
+    let snapshot = json!({ "metadata": metadata, "status": { "readyToUse": true } });
+    controller.stub.put(Kind::VolumeSnapshot, snapshot);
+    let mut reporter = DataSourceReporter::new(controller.stub.clone(), stores);
+    report(&controller, &mut reporter);
+    for name in ["images", "golden"] {
+        let status = status(&controller, name);
+        assert_eq!(status["conditions"][0]["status"], "True");
+        assert_eq!(status["source"], json!({ "snapshot": { "namespace": "n", "name": "s" } }));
+    }
 }

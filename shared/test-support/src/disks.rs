@@ -87,12 +87,29 @@ impl Mounted {
     /// A new, empty btrfs.
     pub fn btrfs() -> Result<Self, String> {
         let image = NamedTempFile::new().unwrap();
-        image.as_file().set_len(200 << 20).unwrap();
+        image.as_file().set_len(512 << 20).unwrap();
         run("mkfs.btrfs", &["-q".as_ref(), image.path().as_os_str()])?;
         Self::mount(
             MountPoint::Own(tempdir().unwrap()),
             &["-t".as_ref(), "btrfs".as_ref(), "-o".as_ref(), "loop".as_ref(), image.path().as_os_str()],
         )
+    }
+
+    /// A new, empty XFS whose files can share blocks.
+    pub fn xfs() -> Result<Self, String> {
+        let image = NamedTempFile::new().unwrap();
+        // The smallest size that mkfs.xfs accepts.
+        image.as_file().set_len(300 << 20).unwrap();
+        run("mkfs.xfs", &["-q".as_ref(), "-m".as_ref(), "reflink=1".as_ref(), image.path().as_os_str()])?;
+        Self::mount(
+            MountPoint::Own(tempdir().unwrap()),
+            &["-t".as_ref(), "xfs".as_ref(), "-o".as_ref(), "loop".as_ref(), image.path().as_os_str()],
+        )
+    }
+
+    /// Another mount of the directory `origin`.
+    pub fn bind(origin: &Path) -> Result<Self, String> {
+        Self::mount(MountPoint::Own(tempdir().unwrap()), &["--bind".as_ref(), origin.as_os_str()])
     }
 
     /// A read-only overlay of the directories `lower`, the first one on top, mounted at the existing directory `path`.

@@ -99,6 +99,7 @@ fn writing(args: &CopyArgs, plan: &CopyPlan) -> Writing {
         is_exact: true,
         is_made: plan.new_directory.is_some(),
         finishes_apart: false,
+        shares: false,
         read_back: args.verify == Some(Verify::Readback),
         decompress_threads: args.tuning.threads(),
     }

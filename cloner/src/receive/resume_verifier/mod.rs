@@ -135,6 +135,10 @@ impl VerifyContent for ResumeVerifier {
             Piece::Data(bytes) => inner.segments.data(bytes),
             Piece::Zeros(len) => inner.segments.zeros(*len),
             Piece::Kept(len) => inner.kept(*len)?,
+            // Only a direct clone shares blocks, and the reader computes its digest.
+            Piece::Offer(_) | Piece::Shared(_) => {
+                return Err(Error::damaged("a block is shared over the network"));
+            }
         }
         inner.settle()
     }
@@ -145,7 +149,7 @@ impl Inner {
     fn pass_over(&mut self, piece: &Piece<'_>) -> Result<()> {
         let left_bytes = match piece {
             Piece::Kept(len) => self.passing_bytes.checked_sub(*len),
-            Piece::Data(_) | Piece::Zeros(_) => None,
+            Piece::Data(_) | Piece::Zeros(_) | Piece::Offer(_) | Piece::Shared(_) => None,
         };
         let wrong = || Error::damaged("the sender resumes at another position than this target");
         self.passing_bytes = left_bytes.ok_or_else(wrong)?;

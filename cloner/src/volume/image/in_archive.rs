@@ -88,6 +88,8 @@ fn deliver<P: Pull + ?Sized>(
             Piece::Data(bytes) => sink.data(offset, bytes)?,
             Piece::Zeros(len) => sink.zeros(offset, len)?,
             Piece::Kept(len) => sink.kept(offset, len)?,
+            Piece::Offer(_) => {}
+            Piece::Shared(_) => return Err(Error::damaged("a device cannot share blocks")),
         }
     }
     Ok(())

@@ -14,6 +14,7 @@ use decant_shared::process::stop::Stop;
 
 use crate::attributes::Kinds;
 use crate::error::Result;
+use crate::stream::ShareOffer;
 
 /// The medium of an image. Offsets ascend, and every byte of the image is passed exactly once, as data or as zeros. The
 /// image must read back as passed, whatever the medium contained.
@@ -34,6 +35,13 @@ pub trait Medium {
 
     /// Zeroes `len` bytes in the cheapest way that the medium supports. If zeros have to be written, `stop` ends that.
     fn zero(&mut self, offset: u64, len: u64, stop: &Stop) -> Result<()>;
+
+    /// Shares the blocks of the file that is offered, if the medium supports that, and answers the offer. Called before
+    /// anything else was written.
+    fn share(&mut self, offer: &ShareOffer) -> Result<()> {
+        let _ = offer;
+        Ok(())
+    }
 
     /// Makes the complete image of `size_bytes` durable. `stop` only ends filling it up to its full size.
     fn seal(&mut self, size_bytes: u64, stop: &Stop) -> Result<()>;

@@ -54,7 +54,9 @@ impl<'a, M: Medium> ImageWriter<'a, M> {
             match piece {
                 Piece::Data(bytes) => self.data(self.end, bytes)?,
                 Piece::Zeros(len) => self.zeros(self.end, len)?,
-                Piece::Kept(len) => self.kept(self.end, len)?,
+                // The medium has shared bytes, too.
+                Piece::Kept(len) | Piece::Shared(len) => self.kept(self.end, len)?,
+                Piece::Offer(offer) => self.medium.share(offer)?,
             }
         }
         Ok(self.end)
@@ -203,7 +205,8 @@ mod tests {
             match piece {
                 Piece::Data(bytes) => writer.data(writer.end, bytes).unwrap(),
                 Piece::Zeros(len) => writer.zeros(writer.end, *len).unwrap(),
-                Piece::Kept(len) => writer.kept(writer.end, *len).unwrap(),
+                Piece::Kept(len) | Piece::Shared(len) => writer.kept(writer.end, *len).unwrap(),
+                Piece::Offer(_) => {}
             }
         }
         writer.finish().unwrap();

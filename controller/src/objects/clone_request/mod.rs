@@ -5,7 +5,7 @@ use std::fmt;
 use decant_shared::protocol::stream_id::STREAMS_LIMIT;
 use decant_shared::protocol::units::{Rate, parse_quantity};
 
-use crate::objects::annotations::{BANDWIDTH_LIMIT, READBACK, STREAMS, TRANSFER, VERIFY};
+use crate::objects::annotations::{BANDWIDTH_LIMIT, READBACK, SOURCE_IN_USE, STREAMS, TRANSFER, VERIFY};
 use crate::objects::data_source::DataSourceTarget;
 use crate::objects::data_volume::{ClaimSource, Source, SourceRef};
 use crate::objects::names::NAME_MAX_BYTES;
@@ -171,6 +171,12 @@ pub fn validate(dv: &DataVolume) -> Result<(), Invalid> {
         && !TRANSFERS.contains(&how)
     {
         let text = format!("{TRANSFER}: {how:?} is none of \"auto\", \"direct\" and \"network\"");
+        return invalid("metadata.annotations", text);
+    }
+    if let Some(what) = dv.metadata.annotation(SOURCE_IN_USE)
+        && !["wait", "snapshot"].contains(&what)
+    {
+        let text = format!("{SOURCE_IN_USE}: {what:?} is neither \"wait\" nor \"snapshot\"");
         return invalid("metadata.annotations", text);
     }
     PodSettings::of(&dv.metadata)?;

@@ -29,7 +29,7 @@ use crate::pods::{claim, direct, made, source, target};
 use crate::reconcile::act::keys::Keyed;
 use crate::reconcile::actions::Action;
 use crate::reconcile::last_error::{FailedAction, LastError};
-use crate::reconcile::observed::{Flow, Observed, Restored};
+use crate::reconcile::observed::{Flow, Observed, Restored, TakenSnapshot};
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
@@ -210,6 +210,12 @@ impl Executor {
                 prime.map_or(Ok(()), |prime| self.record_prime(seen, prime))
             }
             Action::DeletePrime => self.delete_prime(seen),
+            Action::MakeSnapshot => self.make_snapshot(seen),
+            Action::RecordSnapshot => match &seen.taken {
+                TakenSnapshot::Ours { snapshot, .. } => self.record_snapshot(seen, snapshot),
+                TakenSnapshot::Missing | TakenSnapshot::Foreign(_) => Ok(()),
+            },
+            Action::DeleteSnapshot => self.delete_snapshot(seen),
             Action::MakeRestored => self.make_restored(seen),
             Action::RecordRestored => match &seen.restored {
                 Restored::Ours { claim, .. } => self.record_restored(seen, claim),
@@ -467,12 +473,15 @@ fn failed_action(action: &Action, seen: &Observed) -> FailedAction {
         | Action::HoldPopulation(_)
         | Action::RecordPrime
         | Action::RecordRestored
+        | Action::RecordSnapshot
         | Action::RecordPopulation(_)
         | Action::ForgetPopulation
         | Action::ForgetNode
         | Action::MarkPopulated => FailedAction::ChangeClaim(claim()),
         Action::MakePrime | Action::MakeRestored => FailedAction::MakePrime,
         Action::DeletePrime | Action::DeleteRestored => FailedAction::DeletePrime,
+        Action::MakeSnapshot => FailedAction::MakeSnapshot,
+        Action::DeleteSnapshot => FailedAction::DeleteSnapshot,
         Action::MakeCloneSource | Action::DeleteCloneSource => FailedAction::ChangeCloneSource,
         Action::RetainVolume | Action::HandOverVolume | Action::RestorePolicy => FailedAction::ChangeVolume(
             seen.population

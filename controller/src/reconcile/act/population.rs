@@ -10,16 +10,18 @@ use crate::objects;
 use crate::objects::annotations::{
     CLONE_OF, CLONE_PHASE, DIGEST, LEFT_SECS, LIMIT_BYTES, NOT_KEPT, OUTCOME, OWNED_BY_DATA_VOLUME,
     POD_PHASE, POPULATED_VOLUME, POPULATOR_PROGRESS, PRIME, RATE_BYTES, RECLAIM_POLICY, RESTORED,
-    SELECTED_NODE, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE,
+    SELECTED_NODE, SENT_BYTES, SNAPSHOT_TIME, SOURCE_SNAPSHOT, TOTAL_BYTES, TRANSFER_PHASE,
 };
-use crate::objects::{Claim, DataVolumePhase, Key, Kind, PopulatorKind, Uid, Volume, names};
+use crate::objects::{Claim, DataVolumePhase, Key, Kind, PopulatorKind, Uid, Volume, VolumeSnapshot, names};
 use crate::pods::claim;
 use crate::reconcile::act::{Executor, created, impossible, members};
-use crate::reconcile::observed::{Observed, Origin, Population, Restored};
+use crate::reconcile::observed::{Observed, Population, Restored, SnapshotChoice};
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::population::prime::{self, PrimePurpose};
-use crate::reconcile::population::record::{PopulatedVolume, prime_annotation, restored_annotation};
-use crate::reconcile::population::restored;
+use crate::reconcile::population::record::{
+    PopulatedVolume, SNAPSHOT_INTENT, SnapshotRecord, prime_annotation, restored_annotation,
+};
+use crate::reconcile::population::{restored, source_snapshot};
 use crate::reconcile::rules::populated::{RETAIN, removable_prime};
 
 /// The reclaim policies of Kubernetes.
@@ -105,7 +107,7 @@ impl Executor {
         // What an earlier clone reported, or another PVC whose annotations were copied, does not apply to this one.
         let annotations = json!({
             PRIME: record, POPULATOR_PROGRESS: "N/A", DIGEST: null, NOT_KEPT: null, SENT_BYTES: null, TOTAL_BYTES: null,
-            RATE_BYTES: null, LIMIT_BYTES: null, LEFT_SECS: null, TRANSFER_PHASE: null,
+            RATE_BYTES: null, LIMIT_BYTES: null, LEFT_SECS: null, TRANSFER_PHASE: null, SNAPSHOT_TIME: null,
         });
         self.patch_claim(seen, members(json!({ "annotations": annotations })))
     }
@@ -119,16 +121,13 @@ impl Executor {
     /// Restores the snapshot to a temporary PVC and records it on the target. The target must be held: what follows would
     /// outlive a claim that is gone. If this process ends between the calls, the next controller replaces the PVC.
     pub(super) fn make_restored(&self, seen: &Observed) -> Result<(), ApiError> {
-        let (Some(target), Some(source), Origin::Snapshot(snapshot)) =
-            (&seen.target, &seen.source, &seen.origin)
+        let (Some(target), Some(source), Some(snapshot)) =
+            (&seen.target, &seen.source, seen.restored_snapshot())
         else {
             return Ok(());
         };
-        match self.current(target)? {
-            Some(now) if now.is_held() && !now.metadata.is_deleting() => {}
-            _ => return Err(leaves(target)),
-        }
-        let object = restored::object(target, snapshot, source);
+        self.held(target)?;
+        let object = restored::object(target, &snapshot, source);
         let Some(object) = created(self.cluster.create(Kind::PersistentVolumeClaim, &object))? else {
             // The next observation shows whose it is.
             return Ok(());
@@ -136,6 +135,52 @@ impl Executor {
         let restored: Claim = objects::decode(object).map_err(impossible)?;
         self.made.note(&target.metadata.key(), &restored.metadata.uid, Instant::now());
         self.record_restored(seen, &restored)
+    }
+
+    /// The target as it is now. Fails unless it is held: what follows would outlive a claim that is gone.
+    fn held(&self, target: &Claim) -> Result<Claim, ApiError> {
+        let now = self.current(target)?.filter(|now| now.is_held() && !now.metadata.is_deleting());
+        now.ok_or_else(|| leaves(target))
+    }
+
+    /// Takes a snapshot of the source, which is in use, and records it on the target. The target says first that there may be
+    /// one, because no watch shows it. If this process ends between the calls, the next controller replaces the snapshot.
+    pub(super) fn make_snapshot(&self, seen: &Observed) -> Result<(), ApiError> {
+        let (Some(target), Some(source), SnapshotChoice::Class(class)) =
+            (&seen.target, &seen.named_source, &seen.snapshot_choice)
+        else {
+            return Ok(());
+        };
+        let now = self.held(target)?;
+        // Not over the record of a snapshot that the watch has not brought yet.
+        if now.metadata.annotation(SOURCE_SNAPSHOT).is_none() {
+            self.patch_claim(seen, members(json!({ "annotations": { SOURCE_SNAPSHOT: SNAPSHOT_INTENT } })))?;
+        }
+        let object = source_snapshot::object(target, source, class);
+        let Some(object) = created(self.cluster.create(Kind::VolumeSnapshot, &object))? else {
+            // The next observation shows whose it is.
+            return Ok(());
+        };
+        let snapshot: VolumeSnapshot = objects::decode(object).map_err(impossible)?;
+        self.made.note(&target.metadata.key(), &snapshot.metadata.uid, Instant::now());
+        self.record_snapshot(seen, &snapshot)
+    }
+
+    pub(super) fn record_snapshot(&self, seen: &Observed, snapshot: &VolumeSnapshot) -> Result<(), ApiError> {
+        let (Some(target), Some(source)) = (&seen.target, &seen.named_source) else { return Ok(()) };
+        let record = SnapshotRecord {
+            namespace: snapshot.metadata.namespace.clone(),
+            uid: snapshot.metadata.uid.clone(),
+            source: source.metadata.uid.clone(),
+        };
+        let record = record.annotation(&target.metadata, &self.seal);
+        self.patch_claim(seen, members(json!({ "annotations": { SOURCE_SNAPSHOT: record } })))
+    }
+
+    pub(super) fn delete_snapshot(&self, seen: &Observed) -> Result<(), ApiError> {
+        let Some(snapshot) = seen.left_taken() else { return Ok(()) };
+        let meta = &snapshot.metadata;
+        self.cluster.delete(Kind::VolumeSnapshot, &meta.key(), &meta.uid, None)
     }
 
     pub(super) fn record_restored(&self, seen: &Observed, restored: &Claim) -> Result<(), ApiError> {
@@ -208,6 +253,7 @@ impl Executor {
     pub(super) fn forget_population(&self, seen: &Observed) -> Result<(), ApiError> {
         let annotations = json!({
             PRIME: null, POPULATED_VOLUME: null, OUTCOME: null, DIGEST: null, NOT_KEPT: null, POD_PHASE: null,
+            SNAPSHOT_TIME: null,
         });
         self.patch_claim(seen, members(json!({ "annotations": annotations })))
     }

@@ -52,7 +52,7 @@ impl Observer {
 
     /// The StorageProfile of the class `name`. One that does not exist, cannot be read or cannot be understood counts as
     /// none: then the fields that it would fill are taken from the source.
-    fn storage_profile(&self, name: &str) -> Result<Option<Arc<StorageProfile>>, ApiError> {
+    pub(super) fn storage_profile(&self, name: &str) -> Result<Option<Arc<StorageProfile>>, ApiError> {
         let params = ListParams { fields: format!("metadata.name={name}"), ..ListParams::default() };
         let mut found = None;
         let listed =

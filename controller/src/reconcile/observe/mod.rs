@@ -5,6 +5,7 @@ mod class_defaults;
 pub mod drivers;
 mod population;
 mod snapshot;
+mod source_snapshot;
 pub(crate) mod uses;
 pub(crate) mod volumes;
 
@@ -119,6 +120,7 @@ impl Observer {
         seen.makes_pause = !self.made.may_make(key, Instant::now());
         if let Origin::Claim(source) = &seen.origin {
             seen.source = self.stores.claims.get(source);
+            seen.named_source.clone_from(&seen.source);
         }
         self.observe_snapshot(&mut seen)?;
         seen.permission = ask(key, &seen).map(|ask| self.judge.permission(&ask)).transpose()?;
@@ -297,6 +299,10 @@ impl Observer {
         if let Some(source) = source.filter(|_| seen.source_pod.is_none()) {
             seen.source_writers = self.users(&source, true, seen)?;
         }
+        let may_take = seen.wants_snapshot && seen.snapshot.is_none() && !seen.source_writers.is_empty();
+        if let Some(source) = seen.named_source.clone().filter(|_| may_take) {
+            seen.snapshot_choice = self.snapshot_choice(&source)?;
+        }
         if seen.target_pod.is_none() {
             seen.target_users = self.users(key, false, seen)?;
         }
@@ -439,11 +445,12 @@ fn ask<'a>(key: &'a Key, seen: &'a Observed) -> Option<Ask<'a>> {
             .map(Through::Populator),
     };
     // What its owner allows is written on a snapshot itself, not on the PVC that is restored from it.
-    let source = match &seen.snapshot {
-        Some(snapshot) => snapshot.metadata.as_ref(),
-        None => seen.source.as_ref().map(|source| &source.metadata),
-    };
     let is_snapshot = matches!(seen.origin, Origin::Snapshot(_));
+    let source = if is_snapshot {
+        seen.snapshot.as_ref().and_then(|snapshot| snapshot.metadata.as_ref())
+    } else {
+        seen.named_source.as_ref().map(|source| &source.metadata)
+    };
     Some(Ask {
         source: seen.source_key()?,
         source_kind: if is_snapshot { ClonedKind::Snapshot } else { ClonedKind::Claim },

@@ -1,12 +1,13 @@
 //! Observes the snapshot of a clone, and the temporary PVC that is restored from it. Snapshots are not watched: their
 //! definition may be missing, and few clones wait for one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::api::cluster::{ApiError, ListParams};
 use crate::api::listing;
 use crate::objects;
-use crate::objects::annotations::CONTENT_TYPE;
+use crate::objects::annotations::{CONTENT_TYPE, IMAGE_BYTES, IMAGE_CAPACITY};
 use crate::objects::claim::{Amounts, ClaimSpec, Resources, VolumeMode};
 use crate::objects::snapshot::{VolumeSnapshotContent, VolumeSnapshotStatus};
 use crate::objects::{Claim, Key, Kind, Meta, StorageClass, VolumeSnapshot, names};
@@ -26,7 +27,7 @@ impl Observer {
     /// Observes the temporary PVC, and the snapshot if the clone in `seen` is not complete.
     pub(super) fn observe_snapshot(&self, seen: &mut Observed) -> Result<(), ApiError> {
         seen.restored = self.restored(seen)?;
-        let Origin::Snapshot(key) = &seen.origin else { return Ok(()) };
+        let Origin::Snapshot(key) = &seen.origin else { return self.observe_taken(seen) };
         if seen.is_marked_done() && seen.outcome.is_some() {
             return Ok(());
         }
@@ -89,7 +90,7 @@ impl Observer {
     }
 
     /// Whether and how `snapshot` can be restored.
-    fn restore(&self, snapshot: &VolumeSnapshot, seen: &Observed) -> Result<Restore, ApiError> {
+    pub(super) fn restore(&self, snapshot: &VolumeSnapshot, seen: &Observed) -> Result<Restore, ApiError> {
         let key = snapshot.metadata.key();
         if snapshot.metadata.is_deleting() {
             return Ok(Restore::NotReady(format!("the VolumeSnapshot {key} is being deleted")));
@@ -171,9 +172,11 @@ fn not_ready(key: &Key, status: &VolumeSnapshotStatus) -> String {
 
 /// The source claim of a clone of `snapshot`. Until it is restored, it has the properties of the snapshot. Annotations
 /// of the temporary PVC do not count, because users of its namespace can write them.
-fn source(seen: &Observed, snapshot: &ObservedSnapshot) -> Option<Claim> {
-    let content_type = content_type(seen);
-    let annotations = content_type.map(|value| (CONTENT_TYPE.to_owned(), value)).into_iter().collect();
+pub(super) fn source(seen: &Observed, snapshot: &ObservedSnapshot) -> Option<Claim> {
+    let annotations = match &seen.named_source {
+        Some(named) => of_content(named),
+        None => content_type(seen).map(|value| (CONTENT_TYPE.to_owned(), value)).into_iter().collect(),
+    };
     if let Restored::Ours { claim, .. } = &seen.restored {
         let metadata = Meta { annotations, ..claim.metadata.clone() };
         return Some(Claim { metadata, ..Claim::clone(claim) });
@@ -202,6 +205,12 @@ fn source(seen: &Observed, snapshot: &ObservedSnapshot) -> Option<Claim> {
     })
 }
 
+/// The annotations of a source claim about its content, which is that of its snapshot.
+fn of_content(named: &Claim) -> BTreeMap<String, String> {
+    let names = [CONTENT_TYPE, IMAGE_BYTES, IMAGE_CAPACITY].into_iter();
+    names.filter_map(|name| Some((name.to_owned(), named.metadata.annotation(name)?.to_owned()))).collect()
+}
+
 /// The content of the target. A snapshot does not say what is on it.
 fn content_type(seen: &Observed) -> Option<String> {
     match (&seen.target, &seen.data_volume) {
@@ -212,6 +221,9 @@ fn content_type(seen: &Observed) -> Option<String> {
 }
 
 fn wanted_mode(seen: &Observed) -> VolumeMode {
+    if let Some(named) = &seen.named_source {
+        return named.spec.volume_mode;
+    }
     if let Some(claim) = &seen.target {
         return claim.spec.volume_mode;
     }
@@ -219,6 +231,9 @@ fn wanted_mode(seen: &Observed) -> VolumeMode {
 }
 
 fn wanted_size(seen: &Observed) -> Option<String> {
+    if let Some(named) = &seen.named_source {
+        return named.requested();
+    }
     match &seen.target {
         Some(claim) => claim.requested(),
         None => template(seen)?.requested().map(str::to_owned),
@@ -231,7 +246,7 @@ fn template(seen: &Observed) -> Option<&objects::ClaimTemplate> {
     spec.pvc.as_ref().or(spec.storage.as_ref())?.good()
 }
 
-fn unreadable(key: &Key, why: &dyn std::fmt::Display) -> ApiError {
+pub(super) fn unreadable(key: &Key, why: &dyn std::fmt::Display) -> ApiError {
     ApiError {
         code: 500,
         reason: "InternalError".to_owned(),

@@ -7,8 +7,10 @@
 //! Users of the source's namespace can change the prime, so nothing is taken from it but what the controller sealed:
 //! * `record` proves which PVC is the prime, and which volume is complete;
 //! * `prime` builds the prime, and the view of it in which only trusted annotations remain;
-//! * `restored` builds the temporary PVC that is restored from a snapshot, which has the same kind of record.
+//! * `restored` builds the temporary PVC that is restored from a snapshot, which has the same kind of record;
+//! * `source_snapshot` builds the snapshot of a source that is in use, which has such a record too.
 
 pub mod prime;
 pub mod record;
 pub mod restored;
+pub mod source_snapshot;

@@ -9,9 +9,9 @@ use crate::objects::annotations::{
     OUTCOME, OWNED_BY_UID, OWNER_UID, PERMISSIVE_CLONE, PLACEMENT, POD_ANNOTATIONS, POD_LABELS, POD_PHASE,
     POD_READY, POD_RESTARTS, POPULATES, POPULATOR_KIND, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED,
     PRIORITY_CLASS, REPLACED_PODS, RESTORED, RUNNING, RUNNING_MESSAGE, RUNNING_REASON, SELECTED_NODE,
-    SERVICE_ACCOUNT, SOURCE_POD, SOURCE_POD_NAME, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE,
-    SOURCE_RUNNING_REASON, STREAMS, TARGET_POD, TRANSFER, TRANSFER_FALLBACK, TRANSFER_MODE,
-    UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME, VERIFY,
+    SERVICE_ACCOUNT, SNAPSHOT_TIME, SOURCE_IN_USE, SOURCE_POD, SOURCE_POD_NAME, SOURCE_RUNNING,
+    SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, SOURCE_SNAPSHOT, STREAMS, TARGET_POD, TRANSFER,
+    TRANSFER_FALLBACK, TRANSFER_MODE, UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME, VERIFY,
 };
 use crate::objects::claim::VolumeMode;
 use crate::objects::placement::Placement;
@@ -19,7 +19,9 @@ use crate::objects::{Claim, ClonedObject, Kind, PopulatorKind, names};
 
 /// What the controller itself writes on a prime. Users of the source's namespace can change these: the sealed ones
 /// count only with their seal, and the others only describe.
-const STATE: [&str; 23] = [
+const STATE: [&str; 25] = [
+    SOURCE_SNAPSHOT,
+    SNAPSHOT_TIME,
     TRANSFER_MODE,
     TRANSFER_FALLBACK,
     POD_PHASE,
@@ -46,7 +48,8 @@ const STATE: [&str; 23] = [
 ];
 
 /// Settings of the clone that the target may have as annotations.
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 10] = [
+    SOURCE_IN_USE,
     PLACEMENT,
     PREALLOCATION_REQUESTED,
     CONTENT_TYPE,

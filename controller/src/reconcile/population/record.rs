@@ -1,9 +1,9 @@
-//! What the controller records on a target PVC under its seal: which PVC is the prime, which volume is complete, and
-//! which PVC was restored from a snapshot.
+//! What the controller records on a target PVC under its seal: which PVC is the prime, which volume is complete, which
+//! PVC was restored from a snapshot, and which snapshot was taken of a source in use.
 
 use serde_json::{Map, Value};
 
-use crate::objects::annotations::{POPULATED_VOLUME, PRIME, RESTORED};
+use crate::objects::annotations::{POPULATED_VOLUME, PRIME, RESTORED, SOURCE_SNAPSHOT};
 use crate::objects::{Meta, Uid};
 use crate::token::key::TokenKey;
 use crate::token::seal::Purpose;
@@ -46,6 +46,44 @@ fn is_sealed(text: Option<&str>, purpose: Purpose, target: &Meta, claim: &Meta, 
     namespace == claim.namespace
         && uid == claim.uid.as_str()
         && key.has_sealed(purpose, &[target.uid.as_str(), namespace, uid], seal)
+}
+
+/// The annotation of a target before the snapshot of its source is created: a snapshot may exist.
+pub const SNAPSHOT_INTENT: &str = "intended";
+
+/// The VolumeSnapshot that the controller took of a source in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRecord {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its UID.
+    pub uid: Uid,
+    /// The UID of the source claim.
+    pub source: Uid,
+}
+
+impl SnapshotRecord {
+    /// The record on the target with this metadata, if `key` sealed it for exactly this target.
+    pub fn of(target: &Meta, key: &TokenKey) -> Option<Self> {
+        let mut words = target.annotation(SOURCE_SNAPSHOT)?.split(' ');
+        let (Some(namespace), Some(uid), Some(source), Some(seal), None) =
+            (words.next(), words.next(), words.next(), words.next(), words.next())
+        else {
+            return None;
+        };
+        let record = Self { namespace: namespace.to_owned(), uid: Uid::from(uid), source: Uid::from(source) };
+        key.has_sealed(Purpose::SourceSnapshot, &record.fields(target), seal).then_some(record)
+    }
+
+    /// The annotation that records it on the target with this metadata.
+    pub fn annotation(&self, target: &Meta, key: &TokenKey) -> String {
+        let seal = key.seal(Purpose::SourceSnapshot, &self.fields(target));
+        format!("{} {} {} {seal}", self.namespace, self.uid, self.source)
+    }
+
+    fn fields<'a>(&'a self, target: &'a Meta) -> [&'a str; 4] {
+        [target.uid.as_str(), &self.namespace, self.uid.as_str(), self.source.as_str()]
+    }
 }
 
 /// A complete volume, which is handed over to the target.
@@ -117,6 +155,24 @@ mod tests {
         assert!(!records_restored(&as_restored, &prime("s", "p"), &key()), "a prime is not a source");
         let text = restored_annotation(&meta("t", &[]), &prime("s", "p"), &key());
         assert!(records_restored(&meta("t", &[(RESTORED, text)]), &prime("s", "p"), &key()));
+    }
+
+    #[test]
+    fn a_target_records_one_snapshot_of_one_source() {
+        let record =
+            SnapshotRecord { namespace: "s".to_owned(), uid: Uid::from("v"), source: Uid::from("g") };
+        let text = record.annotation(&meta("t", &[]), &key());
+        let of = |uid: &str, text: &str| {
+            SnapshotRecord::of(&meta(uid, &[(SOURCE_SNAPSHOT, text.to_owned())]), &key())
+        };
+        assert_eq!(of("t", &text), Some(record));
+        assert_eq!(of("u", &text), None);
+        for (from, to) in [("s v ", "r v "), (" v ", " w "), (" g ", " h ")] {
+            assert_eq!(of("t", &text.replacen(from, to, 1)), None, "{to}");
+        }
+        for odd in ["", SNAPSHOT_INTENT, "s v g", &format!("{text} more")] {
+            assert_eq!(of("t", odd), None, "{odd}");
+        }
     }
 
     #[test]

@@ -73,6 +73,7 @@ fn leaving(seen: &Observed) -> Option<Step> {
         || seen.target_pod.is_some()
         || !seen.orphans.is_empty()
         || seen.left_restored().is_some()
+        || seen.left_taken().is_some()
         || held
         || populated;
     if left {
@@ -95,6 +96,9 @@ pub(super) fn again(step: &Step, policy: &Policy, seen: &Observed) -> Option<Dur
         // No watch reports snapshots.
         Step::NoSource(_) if matches!(seen.origin, Origin::Snapshot(_)) => Some(every.wait * 5),
         Step::SnapshotNotReady(_) | Step::ReplaceRestored(_) | Step::RestoredLeaving => Some(every.wait),
+        // No watch reports snapshots.
+        Step::TakingSnapshot(_) | Step::ReplaceSnapshot(_) | Step::SnapshotLeaving => Some(every.wait),
+        Step::SnapshotInTheWay(_) => Some(every.wait * 5),
         Step::CannotRestore(_) | Step::Restoring | Step::RestoredInTheWay(_) => Some(every.wait * 5),
         // No watch reports volumes.
         Step::NoSource(_) | Step::NotOurs(_) if seen.volumes != Volumes::NotAsked => Some(every.wait * 15),

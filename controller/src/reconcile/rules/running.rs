@@ -80,7 +80,7 @@ fn finished(seen: &Observed) -> Step {
     let keeps_source = seen.source_pod.as_ref().is_none_or(|pod| {
         pod.is_over(SOURCE_CONTAINER) && pod.metadata.namespace == claim.metadata.namespace
     });
-    let keeps_restored = seen.left_restored().is_some();
+    let keeps_restored = seen.left_restored().is_some() || seen.left_taken().is_some();
     if retains(seen) && keeps_source && !keeps_restored {
         return Step::Done;
     }
@@ -155,7 +155,7 @@ fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
     if seen.source_is_filling {
         return Some(Step::SourceFilling);
     }
-    if seen.source_pod.is_none() && !seen.source_writers.is_empty() {
+    if seen.source_pod.is_none() && !seen.source_writers.is_empty() && !snapshot::may_be_taken(seen) {
         return Some(Step::SourceInUse(seen.source_writers.clone()));
     }
     if seen.target_pod.is_none() && !seen.target_users.is_empty() {
@@ -167,7 +167,7 @@ fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
     if seen.target_pod.is_none() && seen.source_pod.is_none() && seen.slot != Slot::Free {
         return Some(Step::Queued);
     }
-    snapshot::restoring(seen, claim)
+    snapshot::taking(seen, claim).or_else(|| snapshot::restoring(seen, claim))
 }
 
 /// Whether the claim must be bound before it gets a pod. As in CDI, that holds if its class binds immediately: no node

@@ -27,6 +27,11 @@ pub(super) fn conditions(
             None => sentence,
         };
     }
+    if let Some(time) = seen.snapshot_time().filter(|_| joined.runs() || *phase == DataVolumePhase::Succeeded)
+    {
+        let parts = [joined.message, format!("from a snapshot of the source in use, taken at {time}")];
+        joined.message = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+    }
     let RunningCondition { status, reason, message } = joined;
     let running = condition(ConditionType::Running, status, reason, message);
     let not_ready = |reason: String, message: &str| {

@@ -11,9 +11,9 @@ use crate::objects::reason::is_usual;
 use crate::objects::{ConditionStatus, Key, Pod, PodPhase, Reason};
 use crate::pods::role::Role;
 use crate::pods::termination::last_end;
-use crate::reconcile::observed::{Observed, Origin};
+use crate::reconcile::observed::{Observed, Origin, SnapshotChoice};
 use crate::reconcile::step::Slot;
-use crate::reconcile::step::{PrimeFault, RestoreFault, Step};
+use crate::reconcile::step::{PrimeFault, RestoreFault, SnapshotFault, Step};
 
 /// The message of every failure because the target is too small (docs/protocol.md section 4.7).
 const TOO_SMALL: &str = "DataVolume too small to contain image";
@@ -126,7 +126,9 @@ impl RunningConditions {
     pub fn error(&self) -> Option<&RunningCondition> {
         let all = [&self.clone, &self.target, &self.source].into_iter().flatten();
         let is_error = |condition: &&RunningCondition| {
-            !condition.runs() && !is_usual(&condition.reason) && !Reason::Queued.is(&condition.reason)
+            let is_expected =
+                [Reason::Queued, Reason::TakingSnapshot].iter().any(|one| one.is(&condition.reason));
+            !condition.runs() && !is_usual(&condition.reason) && !is_expected
         };
         all.filter(|condition| !condition.message.is_empty()).find(is_error)
     }
@@ -184,10 +186,11 @@ fn waiting(step: &Step, seen: &Observed, now: OffsetDateTime) -> Option<RunningC
         },
         Step::SourceInUse(pods) => {
             let source = seen.source.as_ref().map(|claim| claim.metadata.name.as_str()).unwrap_or_default();
-            RunningCondition::no(
-                Reason::CloneSourceInUse,
-                format!("pod {} using PersistentVolumeClaim {source}", list(pods)),
-            )
+            let mut text = format!("pod {} using PersistentVolumeClaim {source}", list(pods));
+            if let SnapshotChoice::Impossible(why) = &seen.snapshot_choice {
+                text = format!("{text}; no snapshot of it can be taken: {why}");
+            }
+            RunningCondition::no(Reason::CloneSourceInUse, text)
         }
         Step::TargetInUse(pods) => {
             RunningCondition::no(Reason::UploadTargetInUse, format!("pod {} using the target", list(pods)))
@@ -204,6 +207,18 @@ fn waiting(step: &Step, seen: &Observed, now: OffsetDateTime) -> Option<RunningC
         Step::NoSource(key) => RunningCondition::no(Reason::CloneWithoutSource, no_source(key, seen)),
         Step::CannotRestore(why) => RunningCondition::no(Reason::CannotRestore, why.clone()),
         Step::SnapshotNotReady(why) => RunningCondition::no(Reason::SnapshotNotReady, why.clone()),
+        Step::MakeSnapshot | Step::RecordSnapshot | Step::TakingSnapshot(None) => {
+            let source = seen.source_key().map(ToString::to_string).unwrap_or_default();
+            RunningCondition::no(
+                Reason::TakingSnapshot,
+                format!("the source {source} is in use: a snapshot of it is being taken"),
+            )
+        }
+        Step::TakingSnapshot(Some(why)) => RunningCondition::no(Reason::SnapshotNotReady, why.clone()),
+        Step::SnapshotInTheWay(why) => RunningCondition::no(Reason::SnapshotInTheWay, why.clone()),
+        Step::ReplaceSnapshot(fault) => {
+            RunningCondition::no(Reason::SnapshotReplaced, snapshot_fault(*fault))
+        }
         Step::RestoredInTheWay(why) => RunningCondition::no(Reason::RestoredInTheWay, why.clone()),
         Step::ReplaceRestored(fault) => RunningCondition::no(Reason::RestoredReplaced, restore_fault(*fault)),
         Step::Restoring => {
@@ -257,12 +272,29 @@ pub(super) fn no_source(key: &Key, seen: &Observed) -> String {
     }
 }
 
+/// Why the snapshot of a source in use is deleted, for people.
+fn snapshot_fault(fault: SnapshotFault) -> &'static str {
+    match fault {
+        SnapshotFault::Unproven => {
+            "the snapshot of the source has no record of this controller, so its content is not trusted; it is taken again"
+        }
+        SnapshotFault::OtherSource => {
+            "the snapshot was taken of an earlier source; it is deleted, and the source of now is cloned"
+        }
+        SnapshotFault::Unwanted => "the snapshot of the source is deleted, because it is not wanted any more",
+    }
+}
+
 /// Why the temporary PVC of a snapshot is replaced, for people.
 fn restore_fault(fault: RestoreFault) -> &'static str {
     match fault {
         RestoreFault::Unproven => {
             "the PVC that was restored from the snapshot has no record of this controller, so its content is not trusted; it is \
              restored again"
+        }
+        RestoreFault::SnapshotGone => {
+            "the snapshot of the source was deleted or replaced before anything read the PVC that was restored from it; the source is \
+             observed again"
         }
         RestoreFault::Lost => {
             "the PVC that was restored from the snapshot lost its volume; the snapshot is restored again"

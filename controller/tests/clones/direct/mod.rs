@@ -8,6 +8,7 @@ use crate::MIB;
 use crate::content::assert_content;
 use crate::environment::TestEnv;
 use crate::kubectl::{kubectl, try_kubectl};
+use crate::progress::assert_a_raised_limit_acts_on_a_running_clone;
 
 /// The flags of a controller that clones in one pod where it can, and reports every second.
 pub(crate) const AUTO: [&str; 6] = ["--transfer", "auto", "--poll-secs", "1", "--progress-secs", "1"];
@@ -112,6 +113,11 @@ fn one_pod_clones_a_device_with_the_digest_of_two_pods() {
 #[test]
 fn one_pod_clones_a_filesystem_with_the_digest_of_two_pods() {
     has_the_digest_of_two_pods("Filesystem");
+}
+
+#[test]
+fn a_raised_limit_acts_on_a_running_direct_clone() {
+    assert_a_raised_limit_acts_on_a_running_clone(&AUTO);
 }
 
 /// A direct clone that runs for some 24 seconds, when 40 % of it are done.

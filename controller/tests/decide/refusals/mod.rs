@@ -15,7 +15,9 @@ use decant_controller::policy::Policy;
 use decant_controller::reconcile::actions::Action;
 use decant_controller::reconcile::decide::{Decision, decide};
 use decant_controller::reconcile::last_error::{LastError, LastErrors};
-use decant_controller::reconcile::observed::{Observed, Origin, Population, Prime, Restored};
+use decant_controller::reconcile::observed::{
+    Observed, Origin, Population, Prime, Restored, SnapshotChoice, TakenSnapshot,
+};
 use decant_controller::reconcile::outcome::CloneOutcome;
 use decant_controller::reconcile::permission::check::Permission;
 use decant_controller::reconcile::reserved_volumes::Volumes;
@@ -26,7 +28,7 @@ use proptest::prelude::*;
 
 use crate::fixtures::{
     claimed, complete, copying, filling, handing_over, now, populated_volume, prime, read, recorded,
-    restored_claim, source_pod, start, target_pod, unbound,
+    restored_claim, source_pod, start, taken_snapshot, target_pod, unbound,
 };
 use serde_json::json;
 use stub::{RefusingCluster, claim_object, executor, with_identity};
@@ -67,6 +69,9 @@ fn actions() -> Vec<Action> {
         Action::MakeRestored,
         Action::RecordRestored,
         Action::DeleteRestored,
+        Action::MakeSnapshot,
+        Action::RecordSnapshot,
+        Action::DeleteSnapshot,
     ];
     actions.extend(population_actions());
     for role in [Role::Source, Role::Target] {
@@ -79,7 +84,7 @@ fn actions() -> Vec<Action> {
         ]);
     }
     let kinds: std::collections::BTreeSet<u8> = actions.iter().map(kind).collect();
-    assert_eq!(kinds.len(), 33, "an action is missing in this list");
+    assert_eq!(kinds.len(), 36, "an action is missing in this list");
     actions
 }
 
@@ -138,6 +143,9 @@ fn kind(action: &Action) -> u8 {
         Action::MakeRestored => 30,
         Action::RecordRestored => 31,
         Action::DeleteRestored => 32,
+        Action::MakeSnapshot => 33,
+        Action::RecordSnapshot => 34,
+        Action::DeleteSnapshot => 35,
     }
 }
 
@@ -161,6 +169,9 @@ fn everything() -> Observed {
             is_recorded: true,
             waits_for_consumer: false,
         },
+        named_source: claimed().source,
+        taken: TakenSnapshot::Ours { snapshot: taken_snapshot(&json!({})), is_recorded: true },
+        snapshot_choice: SnapshotChoice::Class("snapshots".to_owned()),
         ..claimed()
     }
 }
@@ -204,6 +215,8 @@ fn changes_claim(action: &Action) -> bool {
             | Action::RecordPrime
             | Action::MakeRestored
             | Action::RecordRestored
+            | Action::MakeSnapshot
+            | Action::RecordSnapshot
             | Action::RecordPopulation(_)
             | Action::ForgetPopulation
             | Action::ForgetNode
@@ -215,8 +228,8 @@ fn changes_claim(action: &Action) -> bool {
 fn trouble_of(action: &Action, error: &ApiError) -> LastError {
     let refusal = error.clone();
     let mut claim = claim_object();
-    if *action == Action::MakeRestored {
-        // Otherwise the PVC is not created.
+    if matches!(action, Action::MakeRestored | Action::MakeSnapshot) {
+        // Otherwise the PVC or VolumeSnapshot is not created.
         claim["metadata"]["finalizers"] = json!(["cdi.kubevirt.io/cloneSource"]);
     }
     let double =

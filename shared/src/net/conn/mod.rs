@@ -13,6 +13,7 @@ use rustix::event::PollFlags;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
+use crate::process::page_buffer::PageBuffer;
 use crate::process::stop::{STOP_TICK, Stop, StopReason};
 
 mod poll;
@@ -61,7 +62,7 @@ pub struct Conn {
     socket: TcpStream,
     /// `None` means plain text.
     tls: Option<Connection>,
-    inbox: Vec<u8>,
+    inbox: PageBuffer,
     inbox_start: usize,
     inbox_end: usize,
     socket_ended: bool,
@@ -101,7 +102,7 @@ impl Conn {
         Ok(Self {
             socket,
             tls,
-            inbox: Vec::new(),
+            inbox: PageBuffer::default(),
             inbox_start: 0,
             inbox_end: 0,
             socket_ended: false,

@@ -26,6 +26,7 @@ pub struct Progress {
     sent_bytes: AtomicU64,
     wire_bytes: AtomicU64,
     packed_bytes: AtomicU64,
+    shared_bytes: AtomicU64,
     /// What the target made durable, if it reports that.
     durable_bytes: AtomicU64,
     /// What the target had before this attempt; unknown until the source has asked.
@@ -48,6 +49,7 @@ impl Progress {
             sent_bytes: AtomicU64::new(0),
             wire_bytes: AtomicU64::new(0),
             packed_bytes: AtomicU64::new(0),
+            shared_bytes: AtomicU64::new(0),
             durable_bytes: AtomicU64::new(UNKNOWN),
             kept_bytes: AtomicU64::new(UNKNOWN),
             percent_hundredths: AtomicU64::new(0),
@@ -152,6 +154,17 @@ impl Progress {
         self.packed_bytes.load(Ordering::Relaxed)
     }
 
+    /// Counts `bytes` of the logical stream that are in blocks which the target shares with the source, so that they were
+    /// not copied.
+    pub fn add_shared_bytes(&self, bytes: u64) {
+        self.shared_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that the target shares with the source so far.
+    pub fn shared_bytes(&self) -> u64 {
+        self.shared_bytes.load(Ordering::Relaxed)
+    }
+
     /// Enters `phase`. Only [`Progress::finish_ok`] completes a clone: with [`Phase::Done`] here the percentage stays below
     /// 100.
     pub fn enter(&self, phase: Phase) {
@@ -173,7 +186,8 @@ impl Progress {
     /// Starts a new attempt from the start of the stream. The counters return to 0; the percentage stays until the new attempt
     /// has passed it (docs/migrate-from-cdi.md row 14). The threads of the previous attempt must have ended.
     pub fn restart(&self) {
-        for counter in [&self.read_bytes, &self.sent_bytes, &self.wire_bytes, &self.packed_bytes] {
+        let Self { read_bytes, sent_bytes, wire_bytes, packed_bytes, shared_bytes, .. } = self;
+        for counter in [read_bytes, sent_bytes, wire_bytes, packed_bytes, shared_bytes] {
             counter.store(0, Ordering::Relaxed);
         }
         self.durable_bytes.store(UNKNOWN, Ordering::Relaxed);

@@ -15,12 +15,14 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::attributes::{ACCESS_ACL, Attribute, Kinds};
 use crate::error::{Error, Kind, Result, is_no_space};
+use crate::stream::ShareOffer;
 use crate::volume::close::flush;
 use crate::volume::destination::KeepPartial;
 use crate::volume::free_space::FreeSpace;
 use crate::volume::image::Medium;
 use crate::volume::image::leftover::{self, open_directory, temporary_name};
 use crate::volume::optional_calls::Call;
+use crate::volume::reflink;
 use crate::volume::remove::remove_all;
 use crate::volume::writer_lock::{busy, is_at};
 use crate::volume::xattrs::remove;
@@ -50,6 +52,8 @@ pub struct FileOptions {
     /// Whether the file gets only the rights of its mode, and none from the default access control list of the
     /// directory.
     pub is_exact: bool,
+    /// Whether it may share blocks of the source. Then it is also opened for reading.
+    pub shares: bool,
 }
 
 /// A file that gets its final name when it is finished. If it is dropped before that, it is removed.
@@ -82,7 +86,8 @@ impl ImageFile {
         let directory = open_directory(directory)?;
         for _ in 0..ATTEMPTS {
             let temporary = leftover::free_name(&directory, &temporary_name(name), &path, stop)?;
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let access = if options.shares { OFlags::RDWR } else { OFlags::WRONLY };
+            let flags = access | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = match rustix::fs::openat(&directory, &temporary, flags, Mode::RUSR | Mode::WUSR) {
                 // Another process was faster. The next `free_name` will find its lock.
                 Err(Errno::EXIST) => continue,
@@ -292,6 +297,13 @@ impl Medium for ImageFile {
             (false, false) => Ok(()),
             (false, true) => self.punch(offset, len, stop),
         }
+    }
+
+    fn share(&mut self, offer: &ShareOffer) -> Result<()> {
+        if !self.options.shares || self.options.preallocate || self.is_reused {
+            return Ok(());
+        }
+        reflink::accept(offer, &self.file).map(drop).map_err(|e| self.fail("write", 0, e))
     }
 
     fn seal(&mut self, size_bytes: u64, stop: &Stop) -> Result<()> {

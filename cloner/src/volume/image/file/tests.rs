@@ -7,6 +7,7 @@ const PLAIN: FileOptions = FileOptions {
     preallocate: false,
     keep_partial: KeepPartial::Never,
     is_exact: false,
+    shares: false,
 };
 
 #[test]

@@ -15,6 +15,8 @@ use crate::tar::entry::Entry;
 use crate::tar::reader::ArchiveReader;
 use crate::volume::optional_calls::Call;
 use crate::volume::page_cache::DropAfterWrite;
+use crate::volume::reflink;
+use crate::volume::tree::write::small_content::not_held;
 use crate::zeros::write_zeros;
 
 /// The number of bytes that are written between two checks for a stop.
@@ -47,6 +49,8 @@ pub(super) struct Manner {
     pub(super) preallocate: bool,
     /// Whether a part of the content exists from a previous attempt and is not written again.
     pub(super) is_reused: bool,
+    /// Whether the file may share blocks of the source, so that it is open for reading, too.
+    pub(super) shares: bool,
 }
 
 /// Writes the content of the current member of `archive`. Runs of zeros become holes, or are allocated.
@@ -66,10 +70,11 @@ pub(super) fn write_content<P: Pull + ?Sized>(
         room.prepare()?;
     }
     let mut is_held = manner.is_reused;
+    let mut is_shared = false;
     let mut page_cache = DropAfterWrite::default();
     while let Some((offset, piece)) = archive.next_data(STEP_BYTES)? {
         Error::check(stop)?;
-        if is_held && !matches!(piece, Piece::Kept(_)) {
+        if is_held && !matches!(piece, Piece::Kept(_) | Piece::Offer(_)) {
             is_held = false;
             room.cut(offset)?;
         }
@@ -81,9 +86,20 @@ pub(super) fn write_content<P: Pull + ?Sized>(
             }
             Piece::Kept(_) if is_held => {}
             Piece::Kept(_) => {
-                return Err(
-                    Error::damaged("the stream leaves out content that the target does not hold").into()
-                );
+                return Err(not_held().into());
+            }
+            Piece::Offer(offer) if manner.shares && !manner.preallocate => {
+                is_shared = reflink::accept(offer, file).map_err(failed_at(room.end))?;
+                if is_shared {
+                    // The holes are the holes of the source, and the size is its size.
+                    room.zeros_are_there = true;
+                    room.end = size_bytes;
+                }
+            }
+            Piece::Offer(_) => {}
+            Piece::Shared(_) if is_shared => {}
+            Piece::Shared(_) => {
+                return Err(Error::damaged("the stream leaves out content that is not shared").into());
             }
             Piece::Zeros(_) if room.zeros_are_there => {}
             Piece::Zeros(len) => {
@@ -135,13 +151,9 @@ impl FileAllocation<'_> {
 
     fn finish(&self, stop: &Stop) -> Result<(), Incomplete> {
         if self.end >= self.size_bytes {
-            return Ok(());
-        }
-        match ftruncate(self.file, self.size_bytes) {
-            Err(errno) if Call::Truncate.is_dispensable(errno) => {
-                fill_with_zeros(self.file, self.end, self.size_bytes - self.end, stop)
-            }
-            resized => resized.map_err(io::Error::from).map_err(failed_at(self.end)),
+            Ok(())
+        } else {
+            lengthen(self.file, self.end, self.size_bytes, stop)
         }
     }
 
@@ -189,12 +201,23 @@ fn allocate(file: &File, size_bytes: u64) -> io::Result<bool> {
     }
 }
 
+/// Gives a file that ends at `end` its size. What is added reads as zeros.
+pub(super) fn lengthen(file: &File, end: u64, size_bytes: u64, stop: &Stop) -> Result<(), Incomplete> {
+    match ftruncate(file, size_bytes) {
+        Err(errno) if Call::Truncate.is_dispensable(errno) => {
+            fill_with_zeros(file, end, size_bytes - end, stop)
+        }
+        resized => resized.map_err(io::Error::from).map_err(failed_at(end)),
+    }
+}
+
 fn fill_with_zeros(file: &File, offset: u64, len: u64, stop: &Stop) -> Result<(), Incomplete> {
     write_zeros(offset, len, stop, |offset, zeros| {
         file.write_all_at(zeros, offset).map_err(failed_at(offset))
     })
 }
 
-fn failed_at(written_bytes: u64) -> impl Fn(io::Error) -> Incomplete {
+/// The error of a write at this offset.
+pub(super) fn failed_at(written_bytes: u64) -> impl Fn(io::Error) -> Incomplete {
     move |cause| Incomplete::Write { cause, written_bytes }
 }

@@ -1,29 +1,36 @@
-//! A thread that finishes files: sets their attributes and closes them, while the writer creates the next ones.
+//! A thread that finishes files: writes the content of small ones, sets the attributes and closes all, while the writer
+//! creates the next ones.
 //!
-//! The writer has written the content by then, so what is durable does not depend on this thread. Nothing gets its final
-//! name before all files are finished.
+//! Nothing gets its final name before all files are finished. What is reported as durable ends before the first file
+//! whose content this thread still has ([`Finisher::first_unwritten`]).
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::thread::{Builder, Scope};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use decant_shared::process::stop::Stop;
 use rustix::io::Errno;
 
 use crate::attributes::Kinds;
 use crate::error::{Error, Kind, Result};
 use crate::volume::close::close;
 use crate::volume::tree::write::attributes::Attributes;
+use crate::volume::tree::write::content::Incomplete;
+use crate::volume::tree::write::small_content::SmallContent;
 
 /// The number of files that are passed together: waking a thread for each file would cost more than it saves.
 const FILES_AT_ONCE: usize = 16;
-/// The number of batches that wait.
+/// The number of batches that wait. With the batches of both threads they hold at most 768 KiB of content.
 const DEPTH: usize = 4;
 
-/// A file whose content is complete.
+/// A file that is not finished.
 pub(super) struct Unfinished {
     /// The file.
     pub(super) file: File,
+    /// Its content, if it is not written yet.
+    pub(super) content: Option<SmallContent>,
     /// What it gets.
     pub(super) attributes: Attributes,
     /// The name of its entry.
@@ -34,6 +41,8 @@ pub(super) struct Unfinished {
 pub(super) enum Finish {
     /// These attributes of the entry could not be kept.
     Lost(Vec<u8>, Kinds),
+    /// The content of a file of this size could not be written.
+    WriteFailed { name: Vec<u8>, size_bytes: u64, why: Incomplete },
     /// The attributes could not be set.
     AttributesFailed(Vec<u8>, Errno),
     /// The file could not be closed.
@@ -44,30 +53,67 @@ pub(super) enum Finish {
 pub(super) struct Finisher {
     batch: Vec<Unfinished>,
     files: Sender<Vec<Unfinished>>,
+    /// Where the content of each file starts in the stream that was not written when it was passed.
+    unwritten_from: VecDeque<u64>,
+    /// The number of contents in each batch that was finished.
+    written: Receiver<usize>,
     /// Holds less than one result for each file that waits, because the writer takes them with every file.
     results: Receiver<Finish>,
 }
 
 impl Finisher {
     /// Starts the thread.
-    pub(super) fn start<'scope>(scope: &'scope Scope<'scope, '_>) -> Result<Self> {
+    pub(super) fn start<'scope>(scope: &'scope Scope<'scope, '_>, stop: &Stop) -> Result<Self> {
         let (files, to_finish) = bounded::<Vec<Unfinished>>(DEPTH);
+        let (count, written) = unbounded();
         let (outcome, results) = unbounded();
+        let stop = stop.clone();
         Builder::new()
             .name("finisher".to_owned())
             .spawn_scoped(scope, move || {
-                for file in to_finish.into_iter().flatten() {
-                    finish(file, &outcome);
+                for batch in to_finish {
+                    let contents = batch.iter().filter(|file| file.content.is_some()).count();
+                    for file in batch {
+                        finish(file, &outcome, &stop);
+                    }
+                    // The writer is gone only if it has failed.
+                    let _ = count.send(contents);
                 }
             })
             .map_err(|cause| Error::io(Kind::Failed, "cannot start a thread", cause))?;
-        Ok(Self { batch: Vec::with_capacity(FILES_AT_ONCE), files, results })
+        Ok(Self {
+            batch: Vec::with_capacity(FILES_AT_ONCE),
+            files,
+            unwritten_from: VecDeque::new(),
+            written,
+            results,
+        })
     }
 
-    /// Takes a file. Waits if too many are unfinished.
-    pub(super) fn take(&mut self, file: Unfinished) -> Result<()> {
+    /// Takes a file. Its content started at `position_bytes` of the stream. Waits if too many are unfinished.
+    pub(super) fn take(&mut self, file: Unfinished, position_bytes: u64) -> Result<()> {
+        if file.content.is_some() {
+            self.unwritten_from.push_back(position_bytes);
+        }
         self.batch.push(file);
         if self.batch.len() < FILES_AT_ONCE { Ok(()) } else { self.send() }
+    }
+
+    /// The position in the stream of the first content that may not be written yet.
+    pub(super) fn first_unwritten(&mut self) -> Option<u64> {
+        let written: usize = self.written.try_iter().sum();
+        self.unwritten_from.drain(..written);
+        self.unwritten_from.front().copied()
+    }
+
+    /// Waits until all content is written.
+    pub(super) fn write_all(&mut self) -> Result<()> {
+        self.send()?;
+        while self.first_unwritten().is_some() {
+            let written = self.written.recv().map_err(|_| Error::neighbour("finisher"))?;
+            self.unwritten_from.drain(..written);
+        }
+        Ok(())
     }
 
     /// The results so far.
@@ -90,8 +136,14 @@ impl Finisher {
 }
 
 /// Finishes one file. The writer is gone only if it has failed, so then the results do not matter.
-fn finish(unfinished: Unfinished, results: &Sender<Finish>) {
-    let Unfinished { file, attributes, name } = unfinished;
+fn finish(unfinished: Unfinished, results: &Sender<Finish>, stop: &Stop) {
+    let Unfinished { file, content, attributes, name } = unfinished;
+    if let Some(content) = content
+        && let Err(why) = content.write(&file, stop)
+    {
+        let _ = results.send(Finish::WriteFailed { name, size_bytes: content.size_bytes, why });
+        return;
+    }
     match attributes.apply_to(&file) {
         Ok(lost) if lost.is_empty() => {}
         Ok(lost) => drop(results.send(Finish::Lost(name.clone(), lost))),
@@ -99,5 +151,63 @@ fn finish(unfinished: Unfinished, results: &Sender<Finish>) {
     }
     if let Err(cause) = close(file) {
         let _ = results.send(Finish::CloseFailed(name, cause));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::Piece;
+    use crate::tar::entry::Entry;
+    use crate::tar::reader::ArchiveReader;
+    use std::fs;
+    use std::path::Path;
+    use std::thread::scope;
+
+    /// The first entry of an archive with one file of `size` bytes, and its content.
+    fn unfinished(directory: &Path, name: &str, size: usize) -> Unfinished {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(size as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, vec![b'x'; size].as_slice()).unwrap();
+        let bytes = archive.into_inner().unwrap();
+        let mut slice = bytes.as_slice();
+        let mut reader = ArchiveReader::new(&mut slice);
+        let entry: Entry = reader.next_entry().unwrap().unwrap();
+        let content = SmallContent::take(&mut reader, entry.size_bytes).unwrap();
+        assert!(matches!(reader.next_data(1), Ok(None::<(u64, Piece<'_>)>)));
+        let file = File::create(directory.join(name)).unwrap();
+        Unfinished {
+            file,
+            content: Some(content),
+            attributes: Attributes::of(&entry, false),
+            name: name.into(),
+        }
+    }
+
+    #[test]
+    fn content_counts_as_unwritten_until_it_is_in_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        scope(|scope| {
+            let mut finisher = Finisher::start(scope, &Stop::new()).unwrap();
+            assert_eq!(finisher.first_unwritten(), None);
+            for number in 0..100 {
+                let file = unfinished(directory.path(), &number.to_string(), 1000);
+                finisher.take(file, number * 1536).unwrap();
+                if let Some(position) = finisher.first_unwritten() {
+                    for before in 0..position / 1536 {
+                        let written = fs::metadata(directory.path().join(before.to_string())).unwrap();
+                        assert_eq!(written.len(), 1000);
+                    }
+                }
+            }
+            finisher.write_all().unwrap();
+            assert_eq!(finisher.first_unwritten(), None);
+            assert!(finisher.end().unwrap().is_empty());
+        });
+        for number in 0..100 {
+            assert_eq!(fs::read(directory.path().join(number.to_string())).unwrap(), vec![b'x'; 1000]);
+        }
     }
 }

@@ -16,6 +16,7 @@ mod obstacle;
 mod parts;
 mod put_back;
 mod reveal;
+mod small_content;
 pub(crate) mod staging;
 mod subject;
 mod tree;
@@ -61,6 +62,8 @@ pub struct UnpackOptions {
     pub is_made: bool,
     /// Whether a thread of its own finishes files. For a writer that is slower than what it reads from.
     pub finishes_apart: bool,
+    /// Whether the archive may offer to share blocks of the source. Large files are then also opened for reading.
+    pub shares: bool,
 }
 
 /// What was written.
@@ -202,7 +205,7 @@ fn fill(
     stop: &Stop,
 ) -> Result<Finished> {
     scope(|scope| {
-        let finisher = if options.finishes_apart { Some(Finisher::start(scope)?) } else { None };
+        let finisher = if options.finishes_apart { Some(Finisher::start(scope, stop)?) } else { None };
         let mut writer = TreeWriter::new(staging.fresh()?, folding, path, options, finisher, stop);
         while let Some(entry) = archive.next_entry()? {
             Error::check(stop)?;

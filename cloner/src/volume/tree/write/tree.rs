@@ -21,6 +21,7 @@ use crate::volume::close::close;
 use crate::volume::free_space::FreeSpace;
 use crate::volume::layout::is_reserved;
 use crate::volume::optional_calls::Call;
+use crate::volume::reflink::SHARED_LEAST_BYTES;
 use crate::volume::remove::{remove_all, remove_one};
 use crate::volume::tree::write::attributes::Attributes;
 use crate::volume::tree::write::beneath::open_below;
@@ -30,6 +31,7 @@ use crate::volume::tree::write::finisher::{Finish, Finisher, Unfinished};
 use crate::volume::tree::write::folding::Folding;
 use crate::volume::tree::write::late::{FILE_BITS, Late};
 use crate::volume::tree::write::member_name::MemberName;
+use crate::volume::tree::write::small_content::{SMALL_FILE_BYTES, SmallContent};
 use crate::volume::tree::write::{UnpackOptions, Unpacked};
 use crate::volume::xattrs::remove;
 
@@ -184,6 +186,7 @@ impl<'a> TreeWriter<'a> {
         name: &[u8],
     ) -> Result<()> {
         let is_reused = entry.size_bytes > 0 && archive.held_bytes() > 0;
+        let shares = self.options.shares && !is_reused && entry.size_bytes >= SHARED_LEAST_BYTES;
         let mut attributes = match is_reused {
             true => Attributes::of_reused(entry, self.options.own),
             false => Attributes::of(entry, self.options.own),
@@ -196,29 +199,37 @@ impl<'a> TreeWriter<'a> {
             let birth = self.directories.birth();
             let mode = attributes.mode_at(birth).unwrap_or(Mode::RUSR | Mode::WUSR);
             let file = self.create(entry, name, |directories| {
-                let flags =
-                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let access = if shares { OFlags::RDWR } else { OFlags::WRONLY };
+                let flags = access | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 openat(directories.current(), name, flags, mode)
             })?;
             let mut attributes = attributes.after(birth);
             self.hold_readable(&mut attributes, name);
             (File::from(file), attributes)
         };
-        let manner = Manner { preallocate: self.options.preallocate, is_reused };
-        let written = write_content(archive, &file, entry.size_bytes, manner, self.stop);
-        written.map_err(|why| match why {
-            Incomplete::Stream(error) => error,
-            Incomplete::Write { cause, written_bytes } => {
-                self.failed_after("write", entry, cause, written_bytes)
-            }
-        })?;
+        let manner = Manner { preallocate: self.options.preallocate, is_reused, shares };
         // A mode that is set at the end depends on what is lost now.
-        if let (Some(finisher), false, None) =
-            (&mut self.finisher, self.syncs_each, attributes.unreadable(FILE_BITS))
-        {
-            finisher.take(Unfinished { file, attributes, name: entry.name.clone() })?;
-            let results: Vec<_> = finisher.results().collect();
-            return results.into_iter().try_for_each(|result| self.finished(result));
+        let is_finished_apart = !self.syncs_each && attributes.unreadable(FILE_BITS).is_none();
+        let is_written_apart =
+            is_finished_apart && !is_reused && !manner.preallocate && entry.size_bytes <= SMALL_FILE_BYTES;
+        let start_bytes = archive.position_bytes();
+        if let (Some(finisher), true) = (&mut self.finisher, is_written_apart && entry.size_bytes > 0) {
+            archive.hold_durable(finisher.first_unwritten().or(Some(start_bytes)));
+            let content = Some(SmallContent::take(archive, entry.size_bytes)?);
+            finisher.take(Unfinished { file, content, attributes, name: entry.name.clone() }, start_bytes)?;
+            return self.take_results(archive);
+        }
+        if let (Some(finisher), true) = (&mut self.finisher, entry.size_bytes >= SIZED_BYTES) {
+            // Otherwise nothing of this file would be reported as durable while it is written.
+            finisher.write_all()?;
+            self.take_results(archive)?;
+        }
+        let written = write_content(archive, &file, entry.size_bytes, manner, self.stop);
+        written.map_err(|why| self.incomplete(&entry.name, entry.size_bytes, why))?;
+        if let (Some(finisher), true) = (&mut self.finisher, is_finished_apart) {
+            let unfinished = Unfinished { file, content: None, attributes, name: entry.name.clone() };
+            finisher.take(unfinished, start_bytes)?;
+            return self.take_results(archive);
         }
         let lost = attributes.apply_to(&file).map_err(|cause| self.failed("finish", entry, cause))?;
         if lost.has(Attribute::Mode) {
@@ -229,9 +240,18 @@ impl<'a> TreeWriter<'a> {
         closed.map_err(|cause| self.not_closed(&entry.name, cause))
     }
 
+    /// Takes what the finisher has done so far.
+    fn take_results<P: Pull + ?Sized>(&mut self, archive: &mut ArchiveReader<'_, P>) -> Result<()> {
+        let Some(finisher) = &mut self.finisher else { return Ok(()) };
+        archive.hold_durable(finisher.first_unwritten());
+        let results: Vec<_> = finisher.results().collect();
+        results.into_iter().try_for_each(|result| self.finished(result))
+    }
+
     /// Handles the result of a file that the finisher has finished.
     fn finished(&mut self, result: Finish) -> Result<()> {
         match result {
+            Finish::WriteFailed { name, size_bytes, why } => Err(self.incomplete(&name, size_bytes, why)),
             Finish::Lost(name, lost) => {
                 self.done.not_kept.add(lost, || name);
                 Ok(())
@@ -432,19 +452,30 @@ impl<'a> TreeWriter<'a> {
     }
 
     fn failed(&self, doing: &str, entry: &Entry, cause: Errno) -> Error {
-        self.failed_after(doing, entry, cause.into(), 0)
+        let what = format!("cannot {doing} {} in {}", shown(&entry.name), self.path.display());
+        self.failed_after(&what, entry.size_bytes, cause.into(), 0)
     }
 
-    /// An error of writing a member, with the free space if the filesystem is full.
-    fn failed_after(&self, doing: &str, entry: &Entry, cause: std::io::Error, written_bytes: u64) -> Error {
-        let what = format!("cannot {doing} {} in {}", shown(&entry.name), self.path.display());
+    /// The error of a file whose content is not complete.
+    fn incomplete(&self, name: &[u8], size_bytes: u64, why: Incomplete) -> Error {
+        match why {
+            Incomplete::Stream(error) => error,
+            Incomplete::Write { cause, written_bytes } => {
+                let what = format!("cannot write {} in {}", shown(name), self.path.display());
+                self.failed_after(&what, size_bytes, cause, written_bytes)
+            }
+        }
+    }
+
+    /// The error `what` of writing a member, with the free space if the filesystem is full.
+    fn failed_after(&self, what: &str, size_bytes: u64, cause: std::io::Error, written_bytes: u64) -> Error {
         if !is_no_space(&cause) {
             return Error::io(Kind::Target, what, cause);
         }
         let room = FreeSpace::of(self.directories.root())
             .map_or_else(String::new, |room| format!(", and {}", room.in_bytes()));
-        let size = entry.size_bytes;
-        Error::io(Kind::NoSpace, format!("{what}: {written_bytes} of {size} bytes are written{room}"), cause)
+        let text = format!("{what}: {written_bytes} of {size_bytes} bytes are written{room}");
+        Error::io(Kind::NoSpace, text, cause)
     }
 }
 

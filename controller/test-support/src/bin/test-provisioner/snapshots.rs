@@ -5,6 +5,8 @@ use std::time::Duration;
 use decant_controller::api::cluster::{Cluster, Part};
 use decant_controller::objects::{Key, Kind, Uid};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::request::{CSI, Request, text};
 use crate::{PERIOD, Provisioner, RETRY};
@@ -45,6 +47,7 @@ impl Provisioner {
         if volume.is_empty() {
             return Err(format!("PVC {namespace}/{of} has no volume"));
         }
+        let taken_at = OffsetDateTime::now_utc().format(&Rfc3339).map_err(|e| e.to_string())?;
         let size = self.disks.take_snapshot(volume, &directory(uid))?;
         let content = json!({
             "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent",
@@ -61,6 +64,7 @@ impl Provisioner {
         }
         let status = json!({ "status": {
             "readyToUse": true, "restoreSize": size.to_string(), "boundVolumeSnapshotContentName": content_name(uid),
+            "creationTime": taken_at,
         } });
         let key = Key::new(namespace, name);
         self.cluster.patch(Kind::VolumeSnapshot, &key, Part::Status, &status).map_err(|e| e.to_string())?;

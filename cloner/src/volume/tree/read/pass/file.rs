@@ -1,15 +1,20 @@
 //! Regular files. They are stored in full, or with a map of their data.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 
 use crate::attributes::meta::Meta;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::stream::{FileRange, Purpose, Run, Sink};
 use crate::tar::entry::EntryKind;
 use crate::tar::field::BLOCK_BYTES;
 use crate::tar::header_writer::{Entries, MemberHeader, flag, put_member, put_sparse_member};
 use crate::tar::sparse_map::SparseMap;
+use crate::volume::holes::next_data;
+use crate::volume::raw::unreadable;
+use crate::volume::reflink::SHARED_LEAST_BYTES;
 use crate::volume::tree::read::extents::{MAX_EXTENTS, data_extents};
 use crate::volume::tree::read::links::Name;
 use crate::volume::tree::read::lstat::{Found, meta_of};
@@ -17,6 +22,9 @@ use crate::volume::tree::read::pass::{Pass, lost_link};
 
 /// The file that contains the disk of a virtual machine.
 const DISK_IMAGE: &[u8] = b"disk.img";
+
+/// The size of a read where the map of a shared file has a hole.
+const HOLE_READ_BYTES: u64 = 256 << 10;
 
 /// The map of a file that is stored as sparse.
 struct Map {
@@ -114,18 +122,30 @@ impl Pass<'_> {
         file: Option<&File>,
         data: &SparseMap,
     ) -> Result<()> {
+        let shared = match file {
+            Some(file) if data.stored_bytes() > 0 && meta.size_bytes >= SHARED_LEAST_BYTES => {
+                self.out.share(file, found.path())?
+            }
+            _ => None,
+        };
+        if let Some(shared) = &shared
+            && meta_of(shared, found.path())?.size_bytes != meta.size_bytes
+        {
+            return Err(found.changed("changed while it was read"));
+        }
+        let is_shared = shared.is_some();
         let mut at = 0;
         for (offset, len) in data.iter() {
-            self.out.write(Purpose::Digest, Run::Zeros(offset - at))?;
+            self.hole(found, shared.as_ref(), at..offset)?;
             at = offset + len;
-            let run = match file {
-                Some(file) => Run::File(FileRange { file, path: found.path(), offset, len }),
+            let run = match shared.as_ref().or(file) {
+                Some(file) => Run::File(FileRange { file, path: found.path(), offset, len, is_shared }),
                 None => Run::Zeros(len),
             };
             self.out.write(Purpose::Content, run)?;
             self.out.pad(BLOCK_BYTES)?;
         }
-        self.out.write(Purpose::Digest, Run::Zeros(meta.size_bytes - at))?;
+        self.hole(found, shared.as_ref(), at..meta.size_bytes)?;
         match file {
             Some(file) => {
                 let later = meta_of(file, found.path())?;
@@ -140,5 +160,31 @@ impl Pass<'_> {
             }
             None => Ok(()),
         }
+    }
+
+    /// Writes a hole, which is only part of the digest. The map of the file was made before its blocks were shared, so
+    /// the target's file is read if it has data there: if the filesystem now reports other holes, or if the file was
+    /// changed in between.
+    fn hole(&mut self, found: &Found<'_>, shared: Option<&File>, hole: Range<u64>) -> Result<()> {
+        let Some(shared) = shared else {
+            return self.out.write(Purpose::Digest, Run::Zeros(hole.end - hole.start));
+        };
+        let mut buffer = Vec::new();
+        let mut at = hole.start;
+        while at < hole.end {
+            let data = next_data(shared, at, hole.end)
+                .map_err(|cause| Error::source("find the holes of", found.path(), cause))?;
+            self.out.write(Purpose::Digest, Run::Zeros(data.start - at))?;
+            at = data.start;
+            while at < data.end {
+                Error::check(&self.stop)?;
+                let len = (data.end - at).min(HOLE_READ_BYTES);
+                buffer.resize(usize::try_from(len).unwrap_or(0), 0);
+                shared.read_exact_at(&mut buffer, at).map_err(|cause| unreadable(found.path(), at, cause))?;
+                self.out.write(Purpose::Digest, Run::Bytes(&buffer))?;
+                at += len;
+            }
+        }
+        Ok(())
     }
 }
