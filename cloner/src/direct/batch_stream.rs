@@ -239,3 +239,53 @@ impl VerifyContent for DirectVerifier {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::direct::batch::{BATCH_BYTES, batches};
+    use crate::writing::sync::{Synced, paced};
+    use decant_test_support::until;
+    use std::thread::{scope, sleep};
+    use std::time::Duration;
+
+    /// Takes the next byte. What is written is synced at least once a second.
+    fn step(stream: &mut BatchStream<'_>) {
+        sleep(Duration::from_millis(50));
+        assert!(stream.next_piece(1).unwrap().is_some());
+    }
+
+    fn step_until_durable(stream: &mut BatchStream<'_>, progress: &Progress, bytes: u64) {
+        until(&format!("{bytes} durable bytes"), || {
+            step(stream);
+            progress.durable_bytes().is_some_and(|durable_bytes| durable_bytes >= bytes)
+        });
+    }
+
+    #[test]
+    fn what_the_writer_holds_back_is_not_reported_as_durable() {
+        let (progress, stop) = (Progress::new(0), Stop::new());
+        let (mut deal, collect, pool) = batches();
+        let directory = tempfile::tempdir().unwrap();
+        let synced = Synced::Tree(std::fs::File::open(directory.path()).unwrap().into(), "t".into());
+        scope(|scope| {
+            scope.spawn(move || {
+                let mut batch = Batch::default();
+                batch.filled(BATCH_BYTES);
+                deal.send(batch)
+            });
+            let mut stream = BatchStream::new(collect, &pool, &progress, 0, &stop);
+            paced(&mut stream, synced, &stop, |stream| {
+                stream.next_piece(5000).map(drop)?;
+                stream.hold_durable(Some(3000));
+                step_until_durable(stream, &progress, 3000);
+                (0..40).for_each(|_| step(stream));
+                assert_eq!(progress.durable_bytes(), Some(3000));
+                stream.hold_durable(None);
+                step_until_durable(stream, &progress, 5000);
+                Ok(())
+            })
+            .unwrap();
+        });
+    }
+}
