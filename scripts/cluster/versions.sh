@@ -39,6 +39,7 @@ CONTAINERD_VERSIONS=(
     37:99:2.0:
 )
 # The same for the API server and etcd.
+# shellcheck disable=SC2034
 ETCD_VERSIONS=(
     # The call RequestWatchProgress. Without it clients that stream lists, such as the kubelet, never get the end of a list.
     34:99:3.5.13:
