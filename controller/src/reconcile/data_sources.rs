@@ -96,7 +96,8 @@ impl DataSourceReporter {
     pub fn report(&mut self, now: OffsetDateTime) {
         for source in self.stores.data_sources.all() {
             let key = source.metadata.key();
-            let (cluster, snapshots) = (&*self.cluster, &mut self.snapshots);
+            let cluster = &*self.cluster;
+            let snapshots = &mut self.snapshots;
             let new = status(&source, &self.stores, |key| snapshots.of(cluster, key, Instant::now()))
                 .filter(|_| !source.metadata.is_deleting());
             let Some(patch) = new.and_then(|new| patch(&source.status, &new, now)) else { continue };

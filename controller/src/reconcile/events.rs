@@ -108,7 +108,8 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
 
 /// The event about a snapshot that is cloned because the source is in use.
 fn of_snapshot(seen: &Observed) -> Option<Event> {
-    let (time, source) = (seen.snapshot_time()?, seen.source_key()?);
+    let time = seen.snapshot_time()?;
+    let source = seen.source_key()?;
     Some(normal(
         Reason::SourceSnapshotCloned,
         format!(
