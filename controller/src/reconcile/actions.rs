@@ -218,7 +218,10 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
             actions.push(Action::Annotate(BTreeMap::from([(TRANSFER_FALLBACK, "true".to_owned())])));
             delete_pods(seen, &mut actions);
         }
-        Step::TargetDone => actions.extend(seen.reported_outcome().map(Action::Record)),
+        Step::TargetDone => {
+            actions.extend(seen.reported_outcome().map(Action::Record));
+            actions.extend(result(step, seen).map(Action::Tell));
+        }
         Step::MarkDone => {
             actions.extend(result(step, seen).map(Action::Tell));
             actions.push(Action::Annotate(BTreeMap::from([(CLONE_OF, "true".to_owned())])));
@@ -278,7 +281,6 @@ fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Op
         | Step::Adopt
         | Step::MarkDone
         | Step::TargetDone
-        | Step::WaitForSource
         | Step::CleanUp
         | Step::ClaimLeaving => None,
         _ => result(step, seen),
@@ -296,11 +298,13 @@ fn clone_type(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Opt
         .then(|| BTreeMap::from([(CLONE_TYPE, Some(COPY.to_owned()))]))
 }
 
-/// The digest of a complete clone and how its bytes traveled, unless the DataVolume already has them.
+/// The digest of a complete clone and how its bytes traveled, unless the DataVolume already has them. They are written
+/// before the phase, so a DataVolume that has Succeeded has them.
 fn result(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
     let dv = seen.data_volume.as_ref()?;
-    let is_complete = matches!(step, Step::MarkDone | Step::TidyUp | Step::Done);
-    let digest = seen.outcome.as_ref().filter(|_| is_complete).and_then(|outcome| outcome.digest.clone());
+    let is_complete =
+        matches!(step, Step::TargetDone | Step::WaitForSource | Step::MarkDone | Step::TidyUp | Step::Done);
+    let digest = seen.digest().filter(|_| is_complete);
     let mut told = BTreeMap::new();
     if dv.metadata.annotation(DIGEST) != digest.as_deref() {
         told.insert(DIGEST, digest);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use crate::objects::DataVolumePhase;
 use crate::objects::data_volume::DataVolumeStatus;
 use crate::policy::Policy;
 use crate::reconcile::actions;
@@ -38,6 +39,14 @@ pub struct Decision {
     pub status: Option<DataVolumeStatus>,
     /// When to observe again although nothing changed.
     pub again: Option<Duration>,
+}
+
+impl Decision {
+    /// Whether the DataVolume has Succeeded with this decision, and not before it.
+    pub fn completes(&self, seen: &Observed) -> bool {
+        let (Some(dv), Some(new)) = (&seen.data_volume, &self.status) else { return false };
+        new.phase == DataVolumePhase::Succeeded && dv.status.phase != DataVolumePhase::Succeeded
+    }
 }
 
 /// Decides what to do about one key.

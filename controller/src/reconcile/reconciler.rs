@@ -166,10 +166,15 @@ impl Reconciler {
             seen.last_error = told;
             decide::decide(&seen, now, &self.policy.now())
         };
-        if let Some(failed) = failed {
-            self.tell_of_failure(key, &seen, &report, &failed, now);
+        if let Some(failed) = &failed {
+            self.tell_of_failure(key, &seen, &report, failed, now);
         }
-        let later = self.tell(key, &seen, &report, now)?;
+        // The retry first writes what a complete clone has, such as its digest, unless a status reports the failure.
+        let later = if failed.is_some() && seen.last_error.is_none() && report.completes(&seen) {
+            None
+        } else {
+            self.tell(key, &seen, &report, now)?
+        };
         self.last_errors().written(key);
         // The round of a prime is the cause of most that its target reports.
         if let Some(populated) = &seen.populates {

@@ -335,9 +335,23 @@ impl State {
         self.change(Kind::Pod, pod, |pod| pod["metadata"]["finalizers"] = json!([]));
     }
 
-    /// Notes what must never happen: a target whose content is incomplete, or whose volume another pod still uses.
+    /// Notes what must never happen: a target whose content is incomplete, or whose volume another pod still uses; and a
+    /// DataVolume that has Succeeded without the digest of its clone and does not say why.
     fn check(&mut self) {
         let mut found = Vec::new();
+        for dv in &self.all(Kind::DataVolume) {
+            let claim = self.get(Kind::PersistentVolumeClaim, &key(dv));
+            let is_restored = claim.is_none_or(|claim| {
+                claim["metadata"]["annotations"]["cdi.kubevirt.io/storage.populatedFor"].is_string()
+            });
+            if text(dv, "/status/phase") == "Succeeded"
+                && !is_restored
+                && text(dv, "/metadata/annotations/decant.dev~1digest").is_empty()
+                && !dv["status"]["conditions"].to_string().contains("ErrChangingDataVolume")
+            {
+                found.push(format!("{} has Succeeded without a digest", key(dv)));
+            }
+        }
         for claim in self.all(Kind::PersistentVolumeClaim).iter().filter(|claim| is_target(claim)) {
             let volume = text(claim, "/spec/volumeName");
             if volume.is_empty() || text(claim, "/metadata/annotations/test~1bound-by-user") == "true" {

@@ -79,7 +79,7 @@ fn every_dashboard_query_returns_samples_and_every_rule_evaluates() {
     let page = make(&sandbox, metrics_port, 0, true).unwrap();
     restart_target(&sandbox);
     make_populated_claim(&sandbox);
-    let _ends = Ends::start(&sandbox, metrics_port, &page);
+    let mut ends = Ends::start(&sandbox, metrics_port, &page);
     let _controller = Running::controller(&sandbox, pages_port);
     let prometheus = Prometheus::start(pages_port, metrics_port);
 
@@ -88,7 +88,7 @@ fn every_dashboard_query_returns_samples_and_every_rule_evaluates() {
     let deadline = Instant::now() + PATIENCE;
     let mut silent = queries.clone();
     while !silent.is_empty() {
-        assert!(Instant::now() < deadline, "without an answer: {silent:#?}");
+        assert!(Instant::now() < deadline, "without an answer: {silent:#?}\n{}", ends.report());
         std::thread::sleep(Duration::from_millis(500));
         silent.retain(|query| prometheus.samples(query) == json!([]));
     }

@@ -1,43 +1,59 @@
 //! The progress that a user sees while a clone runs.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use crate::content::assert_content;
 use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
 use crate::{MIB, SLOW};
 
+/// How long the last change may need to get to the screen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// `kubectl get dv NAME -w`: the lines that the screen shows.
-pub(crate) struct KubectlWatch(Child);
+pub(crate) struct KubectlWatch {
+    kubectl: Child,
+    lines: Receiver<String>,
+}
 
 impl KubectlWatch {
     pub(crate) fn of(env: &TestEnv, name: &str) -> Self {
-        let child = Command::new("kubectl")
+        let mut kubectl = Command::new("kubectl")
             .args(["-n", &env.namespace, "get", "dv", name, "-w", "--no-headers"])
             .stdout(Stdio::piped())
             .spawn()
             .expect("kubectl starts");
-        Self(child)
+        let screen = BufReader::new(kubectl.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        // Ends with kubectl.
+        std::thread::spawn(move || {
+            screen.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Self { kubectl, lines }
     }
 
-    /// Phase and progress of each line, repetitions left out.
-    pub(crate) fn end(mut self) -> Vec<(String, String)> {
-        // The last change is on its way to the screen.
-        std::thread::sleep(std::time::Duration::from_millis(500));
-        self.0.kill().unwrap();
-        let mut text = String::new();
-        self.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-        self.0.wait().unwrap();
-        let mut rows: Vec<(String, String)> = text
-            .lines()
-            .filter_map(|line| {
-                let mut words = line.split_whitespace().skip(1);
-                Some((words.next()?.to_owned(), words.next()?.to_owned()))
-            })
-            .collect();
+    /// Phase and progress of each line up to the first one with the phase `last`, repetitions left out.
+    pub(crate) fn until(self, last: &str) -> Vec<(String, String)> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut rows: Vec<(String, String)> = Vec::new();
+        while rows.last().is_none_or(|(phase, _)| phase != last) {
+            let line = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line = line.unwrap_or_else(|e| panic!("no line with the phase {last}: {e}: {rows:?}"));
+            let mut words = line.split_whitespace().skip(1).map(str::to_owned);
+            rows.extend(words.next().zip(words.next()));
+        }
         rows.dedup();
         rows
+    }
+}
+
+impl Drop for KubectlWatch {
+    fn drop(&mut self) {
+        let _ = self.kubectl.kill();
+        let _ = self.kubectl.wait();
     }
 }
 
@@ -89,7 +105,7 @@ fn kubectl_get_shows_every_phase_and_a_growing_percentage() {
     });
     assert!(copying["metadata"]["annotations"]["decant.dev/rate-bytes-per-second"].is_string(), "{copying}");
     env.wait_for_success("copy");
-    let rows = screen.end();
+    let rows = screen.until("Succeeded");
     let mut phases: Vec<&str> = rows.iter().map(|(phase, _)| phase.as_str()).collect();
     phases.dedup();
     // Very short phases may be missing, but not these.
@@ -142,6 +158,6 @@ fn progress_is_reported_if_the_controller_cannot_reach_the_pod() {
     let screen = KubectlWatch::of(&env, "copy");
     env.start_as(user);
     env.wait_for_success("copy");
-    let rows = screen.end();
+    let rows = screen.until("Succeeded");
     assert!(percentages(&rows).iter().any(|percent| (1.0..100.0).contains(percent)), "{rows:?}");
 }

@@ -22,13 +22,6 @@ fn annotated(seen: Observed, annotations: &[(&str, &str)]) -> Observed {
     Observed { data_volume: Some(Arc::new(dv)), ..seen }
 }
 
-fn reported(seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
-    decided(seen).actions.into_iter().find_map(|action| match action {
-        Action::Tell(annotations) => Some(annotations),
-        _ => None,
-    })
-}
-
 #[test]
 fn a_forged_phase_on_the_claim_ends_no_clone() {
     let written = with_annotation(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded");

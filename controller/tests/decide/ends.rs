@@ -1,5 +1,6 @@
 //! The end of a clone and its cleanup.
 
+use decant_controller::objects::{ClaimPhase, DataVolumePhase};
 use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
 use decant_controller::reconcile::actions::Action;
@@ -31,6 +32,33 @@ fn a_target_that_succeeded_is_final() {
     let late = decide(&done, now() + time::Duration::minutes(5), &Policy::default());
     assert_eq!(late.step, Step::MarkDone, "a source that never ends does not hold it up");
     assert_eq!(step(&Observed { source_pod: None, ..done }), Step::MarkDone);
+}
+
+#[test]
+fn a_data_volume_has_its_digest_before_it_has_succeeded() {
+    let message = r#"{"message":"Clone Complete","digest":"decant1:7:ab","digestConfirmed":true}"#;
+    let ended = Observed { target_pod: Some(target_pod("Succeeded", false, message)), ..copying() };
+    let mut handed = handing_over("copy", "copy-uid", "Delete");
+    handed.population.as_mut().unwrap().volume = Some(populated_volume("copy", "copy-uid", "Delete"));
+    let mut target = (**handed.target.as_ref().unwrap()).clone();
+    target.spec.volume_name = "pv".to_owned();
+    target.status.phase = ClaimPhase::Bound;
+    handed.target = Some(Arc::new(target));
+    let without_source = Observed { source_pod: None, ..recorded() };
+    for (seen, expected) in [
+        (ended, Step::TargetDone),
+        (recorded(), Step::WaitForSource),
+        (without_source, Step::MarkDone),
+        (handed, Step::MarkDone),
+    ] {
+        let decision = decided(&seen);
+        assert_eq!(decision.step, expected);
+        assert_eq!(decision.status.unwrap().phase, DataVolumePhase::Succeeded, "{expected:?}");
+        let told = reported(&seen).unwrap_or_default();
+        let digest = told.get("decant.dev/digest").cloned().flatten();
+        assert_eq!(digest, seen.digest(), "{expected:?}");
+        assert!(digest.is_some(), "{expected:?}");
+    }
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Clones as they are seen at different times.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use decant_controller::objects::{Claim, DataVolume, Key, Pod, Uid, Volume, VolumeSnapshot};
 use decant_controller::policy::Policy;
+use decant_controller::reconcile::actions::Action;
 use decant_controller::reconcile::decide::{Decision, decide};
 use decant_controller::reconcile::observed::{Observed, Origin, Population, Prime, Provisioner};
 use decant_controller::reconcile::outcome::CloneOutcome;
@@ -255,4 +257,16 @@ pub(crate) fn restored_claim(phase: &str) -> Arc<Claim> {
         "spec": size(),
         "status": { "phase": phase },
     }))
+}
+
+/// The annotations of the DataVolume that the controller changes.
+pub(crate) fn reported(seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
+    let told = decided(seen).actions.into_iter().filter_map(|action| match action {
+        Action::Tell(annotations) => Some(annotations),
+        _ => None,
+    });
+    told.reduce(|mut all, more| {
+        all.extend(more);
+        all
+    })
 }

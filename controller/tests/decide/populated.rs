@@ -321,7 +321,7 @@ fn the_policy_of_a_volume_is_restored_once_the_claim_is_bound() {
     assert_eq!(decision.step, Step::RestorePolicy);
     let last = &decision.actions[decision.actions.len() - 2..];
     assert_eq!(last, [Action::RestorePolicy, Action::MarkPopulated]);
-    assert_eq!(phases(&decision), ("Succeeded".to_owned(), "Succeeded".to_owned()));
+    assert_eq!(phases(&decision), ("RebindInProgress".to_owned(), "Succeeded".to_owned()));
     let restored = with_volume(bound(handed), |volume| volume.metadata.annotations.clear());
     let decision = decided(&restored);
     assert_eq!(decision.step, Step::MarkDone);

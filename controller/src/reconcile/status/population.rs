@@ -66,6 +66,8 @@ pub(super) fn phase(step: &Step, claim: &ClaimPhase, population: &Population) ->
         Stage::Cloning if runs(population) => DataVolumePhase::CloneInProgress,
         Stage::Cloning => DataVolumePhase::CloneScheduled,
         Stage::Rebinding => DataVolumePhase::RebindInProgress,
+        // The next round writes the digest to the DataVolume before it has Succeeded.
+        Stage::Complete if *step == Step::RestorePolicy => DataVolumePhase::RebindInProgress,
         Stage::Complete => DataVolumePhase::Succeeded,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use decant_controller::certificates::pki::Pki;
@@ -49,10 +49,10 @@ impl Drop for Running {
 
 /// Source and target, with what they read and write.
 pub(super) struct Ends {
-    _source: Running,
-    _target: Running,
+    source: Running,
+    target: Running,
     _port: Closed,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// The cloner that was built for the image: DECANT_CLONER names it.
@@ -60,6 +60,10 @@ fn cloner() -> PathBuf {
     std::env::var_os("DECANT_CLONER")
         .expect("DECANT_CLONER names no cloner: scripts/on_cluster.sh does")
         .into()
+}
+
+fn log_name(program: &str) -> String {
+    format!("{program}.log")
 }
 
 impl Ends {
@@ -73,6 +77,7 @@ impl Ends {
             fs::write(&path, text).unwrap();
             path
         };
+        let log = |name: &str| fs::File::create(directory.path().join(log_name(name))).unwrap();
         let pair = |name: &str, leaf: &Leaf| {
             (write(&format!("{name}.crt"), &leaf.chain_pem), write(&format!("{name}.key"), &leaf.key_pem))
         };
@@ -93,7 +98,7 @@ impl Ends {
                 .env("LISTEN_ADDRESS", "127.0.0.1")
                 .env("LISTEN_PORT", upload_port.to_string())
                 .env("DESTINATION", directory.path().join("copy.img"))
-                .stderr(Stdio::null()),
+                .stderr(log("target")),
         );
         let disk = directory.path().join("disk.img");
         let mut noise = std::io::Read::take(fs::File::open("/dev/urandom").unwrap(), DISK_BYTES);
@@ -113,8 +118,20 @@ impl Ends {
                 .env("OWNER_UID", &page.owner)
                 .env("METRICS_TLS_CERT_FILE", page_crt)
                 .env("METRICS_TLS_KEY_FILE", page_key)
-                .stderr(Stdio::null()),
+                .stderr(log("source")),
         );
-        Self { _source: source, _target: target, _port: held, _directory: directory }
+        Self { source, target, _port: held, directory }
+    }
+
+    /// Whether source and target run, and what they logged.
+    pub(super) fn report(&mut self) -> String {
+        let programs = [("source", &mut self.source), ("target", &mut self.target)];
+        let lines = programs.map(|(name, program)| {
+            let state =
+                program.0.try_wait().unwrap().map_or("running".to_owned(), |status| status.to_string());
+            let log = fs::read_to_string(self.directory.path().join(log_name(name))).unwrap();
+            format!("{name}: {state}\n{log}")
+        });
+        lines.concat()
     }
 }

@@ -68,7 +68,7 @@ fn where_all_traffic_is_denied_one_pod_clones_and_shows_progress_and_two_pods_do
     let screen = KubectlWatch::of(&env, "one");
     env.start_as(user);
     env.wait_for_success("one");
-    let rows = screen.end();
+    let rows = screen.until("Succeeded");
     assert!(
         percentages(&rows).iter().filter(|percent| (1.0..100.0).contains(*percent)).count() > 1,
         "{rows:?}"

@@ -50,7 +50,7 @@ fn kubectl_get_shows_every_phase_of_a_data_volume_on_the_class_of_a_csi_driver()
     assert_eq!(source["spec"]["source"]["name"], "golden", "{source}");
     let dv = env.wait_for_success("copy");
     env.wait_for_populated("copy");
-    let rows = screen.end();
+    let rows = screen.until("Succeeded");
     let phases = phases(&rows);
     let order = ["CloneScheduled", "CloneInProgress", "RebindInProgress", "Succeeded"];
     assert!(phases.ends_with(&order), "{rows:?}");
@@ -91,7 +91,7 @@ fn a_data_volume_waits_for_its_consumer_which_then_finds_the_complete_volume() {
     env.wait_for_script("consumer");
     env.wait_for_success("copy");
     env.wait_for_populated("copy");
-    let rows = screen.end();
+    let rows = screen.until("Succeeded");
     let order = ["PendingPopulation", "CloneScheduled", "CloneInProgress", "RebindInProgress", "Succeeded"];
     assert!(phases(&rows).ends_with(&order), "{rows:?}");
     env.wait_until_tidy();
