@@ -22,6 +22,10 @@ job() {
 }
 
 directory=${1:?see --help}
+# Where the kernel groups processes by session, a priority only counts within the session. This is the session of the background jobs.
+if [[ -w /proc/self/autogroup ]]; then
+    echo 19 >/proc/self/autogroup
+fi
 # In the order in which the steps need them.
 job image scripts/image.sh
 job reproduce scripts/reproduce.sh
