@@ -149,6 +149,7 @@ step_cluster() {
         return "$CANNOT_RUN"
     }
     wait_for image
+    wait_for kubernetes
     scripts/on_cluster.sh
 }
 

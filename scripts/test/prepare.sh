@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds in advance what the last steps of scripts/test.sh need: both static programs and their images, the two images whose digests
-# must be equal, the image for arm64, the fuzz targets.
+# Builds in advance what the last steps of scripts/test.sh need: both static programs and their images, as root Kubernetes, the two
+# images whose digests must be equal, the image for arm64, the fuzz targets.
 #
 #   scripts/test/prepare.sh DIRECTORY      writes JOB.log and then JOB.status, the exit status, to DIRECTORY for each job
 #
@@ -28,6 +28,7 @@ if [[ -w /proc/self/autogroup ]]; then
 fi
 # In the order in which the steps need them.
 job image scripts/image.sh
+[[ $EUID -ne 0 ]] || job kubernetes scripts/cluster.sh setup
 job reproduce scripts/reproduce.sh
 job arm64 scripts/arm64.sh --build
 job fuzz scripts/fuzz.sh --build

@@ -25,8 +25,9 @@ const WAIT: &str = "provisioned-wait";
 const POPULATED_VOLUME: &str = "decant.dev/populated-volume";
 /// The reclaim policy of a volume before its hand-over.
 const RECLAIM_POLICY: &str = "decant.dev/reclaim-policy";
-/// How long the garbage collector may need.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the garbage collector may need: it pauses while it learns of kinds that came or went, and a machine with two busy
+/// cores takes long to stop a pod.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A claim with a CloneSource as its data source.
 fn from_clone_source<'a>(class: &'a str, mode: &'a str, size: &'a str, source: &str) -> ClaimRequest<'a> {
@@ -132,8 +133,8 @@ impl TestEnv {
                 return;
             }
             if Instant::now() > deadline {
-                let pods = try_kubectl(&["-n", &self.namespace, "get", "pods", "-o", "yaml"], None).1;
-                panic!("left in {}: {left}\n{pods}", self.namespace);
+                let objects = ["-n", &self.namespace, "get", "pods,pvc,events", "-o", "yaml"];
+                panic!("left in {}: {left}\n{}", self.namespace, try_kubectl(&objects, None).1);
             }
             std::thread::sleep(Duration::from_millis(200));
         }
