@@ -27,7 +27,9 @@ impl Observer {
     /// Observes the temporary PVC, and the snapshot if the clone in `seen` is not complete.
     pub(super) fn observe_snapshot(&self, seen: &mut Observed) -> Result<(), ApiError> {
         seen.restored = self.restored(seen)?;
-        let Origin::Snapshot(key) = &seen.origin else { return self.observe_taken(seen) };
+        // Also if the request named a claim earlier, of which a snapshot was taken: it has to be deleted.
+        self.observe_taken(seen)?;
+        let Origin::Snapshot(key) = &seen.origin else { return Ok(()) };
         if seen.is_marked_done() && seen.outcome.is_some() {
             return Ok(());
         }

@@ -18,7 +18,8 @@ use crate::reconcile::observed::{
 use crate::reconcile::population::record::SnapshotRecord;
 
 impl Observer {
-    /// Observes the snapshot of the source claim, and lets the clone in `seen` read what is restored from it.
+    /// Observes the snapshot that was taken of a source claim. If the source is a claim, lets the clone in `seen` read what
+    /// is restored from that snapshot.
     pub(super) fn observe_taken(&self, seen: &mut Observed) -> Result<(), ApiError> {
         let wish = seen.source_in_use_wish().unwrap_or(self.policy.now().source_in_use);
         seen.wants_snapshot = wish == SourceInUse::Snapshot;
