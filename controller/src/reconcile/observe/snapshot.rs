@@ -72,7 +72,7 @@ impl Observer {
             return Ok(Restored::Missing);
         };
         let candidates = self.stores.restored_for(&target.metadata.uid);
-        let known = self.made.claims_of(&target.metadata.key());
+        let known = self.made.uids_of(&target.metadata.key());
         let is_ours = |claim: &&Arc<Claim>| records_restored(&target.metadata, &claim.metadata, &self.keys);
         let recorded = candidates.iter().find(is_ours);
         let ours = recorded.or_else(|| candidates.iter().find(|claim| known.contains(&claim.metadata.uid)));
@@ -207,7 +207,7 @@ pub(super) fn source(seen: &Observed, snapshot: &ObservedSnapshot) -> Option<Cla
     })
 }
 
-/// The annotations of a source claim about its content, which is that of its snapshot.
+/// The annotations of a source claim that describe its content. They also describe the content of a snapshot of it.
 fn of_content(named: &Claim) -> BTreeMap<String, String> {
     let names = [CONTENT_TYPE, IMAGE_BYTES, IMAGE_CAPACITY].into_iter();
     names.filter_map(|name| Some((name.to_owned(), named.metadata.annotation(name)?.to_owned()))).collect()

@@ -72,30 +72,28 @@ impl Observer {
         Ok(())
     }
 
-    /// The VolumeSnapshot `name`: in the namespace of the record, of the source, or of the target if the source is not known.
+    /// Observes the VolumeSnapshot `name` in the namespace of the record; without a record in that of the source, or of the
+    /// target if the source is not known.
     fn taken(&self, target: &Claim, name: &str, seen: &mut Observed) -> Result<(), ApiError> {
         let record = SnapshotRecord::of(&target.metadata, &self.keys);
         let of_source = seen.source_key().map_or(&target.metadata.namespace, |source| &source.namespace);
         let key = Key::new(record.as_ref().map_or(of_source, |record| &record.namespace), name);
+        seen.taken_of = record.as_ref().map(|record| record.source.clone());
         let found = match self.cluster.get(Kind::VolumeSnapshot, &key) {
             Ok(object) => {
                 Arc::new(objects::decode::<VolumeSnapshot>(object).map_err(|e| unreadable(&key, &e))?)
             }
-            Err(e) if e.is_not_found() => {
-                seen.taken_of = record.map(|record| record.source);
-                return Ok(());
-            }
+            Err(e) if e.is_not_found() => return Ok(()),
             Err(e) => return Err(e),
         };
         let uid = &found.metadata.uid;
         let is_recorded = record.as_ref().is_some_and(|record| record.uid == *uid);
-        let is_remembered = || self.made.claims_of(&target.metadata.key()).contains(uid);
+        let is_remembered = || self.made.uids_of(&target.metadata.key()).contains(uid);
         seen.taken = if is_recorded || is_remembered() {
             TakenSnapshot::Ours { snapshot: found, is_recorded }
         } else {
             TakenSnapshot::Foreign(found)
         };
-        seen.taken_of = record.map(|record| record.source);
         Ok(())
     }
 
