@@ -174,9 +174,10 @@ impl Reconciler {
         let later = if failed.is_some() && seen.last_error.is_none() && report.completes(&seen) {
             None
         } else {
-            self.tell(key, &seen, &report, now)?
+            let later = self.tell(key, &seen, &report, now)?;
+            self.last_errors().written(key);
+            later
         };
-        self.last_errors().written(key);
         // The round of a prime is the cause of most that its target reports.
         if let Some(populated) = &seen.populates {
             self.queue.add(populated.key.clone(), Duration::ZERO);
