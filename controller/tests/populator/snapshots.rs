@@ -7,7 +7,7 @@ use crate::scenarios::{
     Asker, DATA, SNAPSHOT, Scenario, assert_complete, prime_in, restored, target,
     with_change_after_each_write,
 };
-use decant_controller_test_support::kubernetes::{Content, State, key, uid};
+use decant_controller_test_support::kubernetes::{Content, PROVISIONER, State, key, uid};
 use decant_controller_test_support::running_cluster::{RunningCluster, last};
 
 fn restored_in(state: &State) -> Option<Value> {
@@ -143,4 +143,50 @@ fn the_record_of_the_temporary_claim_cannot_be_moved_to_another_one() {
     let content = world.kubernetes.lock().content.clone();
     assert!(content.values().all(|content| *content != Content::Partial), "{:#?}", last(&world.kubernetes));
     assert!(content.values().any(|content| *content == Content::Whole(DATA.to_owned())));
+}
+
+/// A second snapshot that may be cloned, in the same namespace.
+fn add_other_snapshot(state: &mut State) {
+    let name = Key::new("s", "other");
+    let snapshot = json!({
+        "metadata": { "namespace": "s", "name": "other", "annotations": { "decant.dev/allow-clone-to": "t" } },
+        "spec": { "source": { "persistentVolumeClaimName": "golden" } },
+        "status": { "readyToUse": true, "restoreSize": "1Gi", "boundVolumeSnapshotContentName": "other" },
+    });
+    let snapshot = state.add(Kind::VolumeSnapshot, snapshot).unwrap();
+    let content = json!({
+        "metadata": { "name": "other" },
+        "spec": { "driver": PROVISIONER, "sourceVolumeMode": "Block",
+                  "volumeSnapshotRef": { "uid": uid(&snapshot) } },
+    });
+    state.add(Kind::VolumeSnapshotContent, content).unwrap();
+    state.snapshots.insert(name, Content::Whole("other".to_owned()));
+}
+
+#[test]
+fn what_was_restored_from_another_snapshot_is_not_read() {
+    let change = |state: &mut State| {
+        let had_pods = state.trace.iter().any(|call| call.contains(" create Pod "));
+        add_other_snapshot(state);
+        state.change(Kind::CloneSource, &Key::new("t", "from"), |source| {
+            source["spec"]["source"]["name"] = "other".into();
+            source["metadata"]["annotations"] = json!({ "test/had-pods": had_pods.to_string() });
+        });
+    };
+    with_change_after_each_write(SNAPSHOT, change, |world, what| {
+        let kubernetes = &world.kubernetes;
+        let what = format!("{what}: {:#?}", last(kubernetes));
+        assert_eq!(kubernetes.lock().violations, [""; 0], "{what}");
+        let claim = kubernetes.find(Kind::PersistentVolumeClaim, &target()).unwrap();
+        assert_eq!(claim["status"]["phase"], "Bound", "{what}");
+        let volume = claim["spec"]["volumeName"].as_str().unwrap();
+        let content = kubernetes.lock().content.get(volume).cloned();
+        let digest = claim["metadata"]["annotations"]["decant.dev/digest"].as_str().unwrap();
+        let is_of_other = content == Some(Content::Whole("other".to_owned()));
+        assert!(is_of_other || content == Some(Content::Whole(DATA.to_owned())), "{content:?} {what}");
+        assert_eq!(digest, if is_of_other { "decant1:7:other" } else { "decant1:7:dataofgolden" }, "{what}");
+        let source = kubernetes.find(Kind::CloneSource, &Key::new("t", "from")).unwrap();
+        let had_pods = source["metadata"]["annotations"]["test/had-pods"] == "true";
+        assert!(is_of_other || had_pods, "{what}");
+    });
 }

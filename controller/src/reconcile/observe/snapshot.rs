@@ -33,6 +33,13 @@ impl Observer {
         if seen.is_marked_done() && seen.outcome.is_some() {
             return Ok(());
         }
+        let key = &key.clone();
+        // The request named another source earlier: what was restored from it is deleted, and never read for this one.
+        if let Restored::Ours { claim, .. } = &seen.restored
+            && !(claim.metadata.namespace == key.namespace && is_restored_from(claim, &key.name))
+        {
+            seen.restored = Restored::Foreign(Arc::clone(claim));
+        }
         let mut snapshot = ObservedSnapshot::default();
         let found = match self.cluster.get(Kind::VolumeSnapshot, key) {
             Ok(object) => Some(objects::decode::<VolumeSnapshot>(object).map_err(|e| unreadable(key, &e))?),
@@ -155,6 +162,12 @@ impl Observer {
             .or(classes.first());
         Ok(chosen.map(|class| class.metadata.name.clone()))
     }
+}
+
+/// Whether `claim` was restored from the VolumeSnapshot `name` of its namespace. Its data source cannot be changed.
+pub(super) fn is_restored_from(claim: &Claim, name: &str) -> bool {
+    let source = claim.spec.data_source.as_ref().or(claim.spec.data_source_ref.as_ref());
+    source.is_some_and(|source| source.kind == Kind::VolumeSnapshot.name() && source.name == name)
 }
 
 /// The access modes that the class `class` is known to support.

@@ -11,7 +11,7 @@ use crate::objects::snapshot::VolumeSnapshotClass;
 use crate::objects::{Claim, Key, Kind, StorageProfile, VolumeSnapshot, names};
 use crate::policy::SourceInUse;
 use crate::reconcile::observe::Observer;
-use crate::reconcile::observe::snapshot::{source, unreadable};
+use crate::reconcile::observe::snapshot::{is_restored_from, source, unreadable};
 use crate::reconcile::observed::{
     Observed, ObservedSnapshot, Origin, Restored, SnapshotChoice, TakenSnapshot,
 };
@@ -146,10 +146,4 @@ fn taken_at(snapshot: &VolumeSnapshot) -> Option<String> {
     let status = snapshot.status.as_ref().filter(|status| status.ready_to_use == Some(true))?;
     // Not all drivers tell it.
     Some(status.creation_time.clone().unwrap_or_else(|| snapshot.metadata.creation_timestamp.clone()))
-}
-
-/// Whether `claim` was restored from the VolumeSnapshot `name`. Its data source cannot be changed.
-fn is_restored_from(claim: &Claim, name: &str) -> bool {
-    let source = claim.spec.data_source.as_ref().or(claim.spec.data_source_ref.as_ref());
-    source.is_some_and(|source| source.kind == Kind::VolumeSnapshot.name() && source.name == name)
 }
