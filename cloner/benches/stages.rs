@@ -56,11 +56,11 @@ fn bytes(count: usize) -> BytesCount {
     BytesCount::new(count)
 }
 
-/// From the page cache into a buffer, whose distance to the start of a page matters on some processors.
+/// From the page cache into a buffer. Its offset in a memory page matters on some processors.
 #[divan::bench(args = [0, 16, 64])]
-fn a_read(bencher: Bencher<'_, '_>, distance: usize) {
+fn a_read(bencher: Bencher<'_, '_>, page_offset: usize) {
     let file = filled();
-    let mut buffer = PageBuffer::after_page_start(BLOCK_BYTES, distance);
+    let mut buffer = PageBuffer::at_page_offset(BLOCK_BYTES, page_offset);
     bencher.counter(bytes(FILE_BYTES)).bench_local(|| {
         for at in (0..FILE_BYTES).step_by(BLOCK_BYTES) {
             file.read_exact_at(&mut buffer, at as u64).unwrap();

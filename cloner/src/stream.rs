@@ -20,9 +20,9 @@ pub trait Sink {
     /// `Kind::SourceChanged`.
     fn write(&mut self, purpose: Purpose, run: Run<'_>) -> Result<()>;
 
-    /// Offers that the target shares the blocks of `file` instead of taking its content. Called when the content of the
-    /// file is next, before any of it. Returns the target's own file if it now shares all blocks: the content must then
-    /// be read from there, as [`FileRange`]s that are shared. `path` is for messages.
+    /// Offers the blocks of `file` to the target, which then need not be copied. Must be called directly before the
+    /// content of the file. Returns the target's file if it now shares all blocks: the caller must then read the content
+    /// from that file, in ranges with [`FileRange::is_shared`]. `path` is for messages.
     fn share(&mut self, file: &File, path: &Path) -> Result<Option<File>> {
         let _ = (file, path);
         Ok(None)
@@ -63,7 +63,7 @@ pub struct FileRange<'a> {
     pub offset: u64,
     /// Its length.
     pub len: u64,
-    /// Whether it is the target's own file (see [`Sink::share`]), so that the part is only read for the digest.
+    /// Whether `file` is the target's file (see [`Sink::share`]), so that the range is only read for the digest.
     pub is_shared: bool,
 }
 
@@ -92,10 +92,10 @@ pub enum Piece<'a> {
     Zeros(u64),
     /// This many bytes that the target already holds: whole segments whose digests agree.
     Kept(u64),
-    /// No bytes, but an offer to share the blocks of the file whose content comes next. It is refused unless it is
-    /// answered before the next piece is requested.
+    /// No bytes, but an offer to share the blocks of the file whose content follows. Requesting the next piece without an
+    /// answer refuses it.
     Offer(&'a ShareOffer),
-    /// This many bytes of a file whose offer was accepted, so the target has them.
+    /// This many bytes of a file whose offer was accepted: the target has them.
     Shared(u64),
 }
 
@@ -161,9 +161,9 @@ pub trait Pull {
     /// the stream. A stream that was cut is an error, never `None`.
     fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>>;
 
-    /// What was taken of the stream counts as written when the next piece is requested, but only up to the position
-    /// `from_bytes` while there is one. For a writer that passes on pieces to be written later. Most streams do not
-    /// report what is durable.
+    /// Limits what may be reported as durable. A piece counts as written when the next one is requested; a writer that
+    /// writes some pieces later sets `from_bytes`, the position of the first of them, until they are written. The default
+    /// is for streams that do not report what is durable.
     fn hold_durable(&mut self, _from_bytes: Option<u64>) {}
 
     /// Fills `buf` completely. The end of the stream before that is `Kind::Damaged`: "the stream ends inside `what`".

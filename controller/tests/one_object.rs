@@ -8,27 +8,15 @@ use std::time::{Duration, Instant};
 
 use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
 use decant_controller::certificates::pki::Pki;
-use decant_controller::cluster_settings::LivePolicy;
 use decant_controller::objects::{Key, Kind, Object, Uid};
 use decant_controller::pods::identity::PodIdentity;
-use decant_controller::pods::made::MadePods;
 use decant_controller::pods::role::Role;
 use decant_controller::policy::{Policy, Scope};
-use decant_controller::progress::poller::Pollers;
-use decant_controller::progress::scraper::Scraper;
-use decant_controller::progress::write_budget::WriteBudget;
-use decant_controller::reconcile::act::Executor;
-use decant_controller::reconcile::observe::Observer;
-use decant_controller::reconcile::observe::drivers::Drivers;
-use decant_controller::reconcile::permission::guarded::Guarded;
-use decant_controller::reconcile::permission::judge::Judge;
-use decant_controller::reconcile::reconciler::{Reconciler, Rounds};
-use decant_controller::reconcile::scheduling::CloneScheduler;
+use decant_controller::reconcile::reconciler::Reconciler;
 use decant_controller::token::key::TokenKey;
-use decant_controller::watch::queue::Queue;
-use decant_controller::watch::store::Stores;
-use decant_controller::watch::unreadable::{ObjectIdentity, Unreadables};
+use decant_controller::watch::unreadable::ObjectIdentity;
 use decant_controller::watch::watcher::{Wake, Watches};
+use decant_controller_test_support::running_cluster::reconciler;
 use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -150,51 +138,18 @@ impl TestController {
             senders.insert(*kind, sender);
             stub.feeds.get_mut().unwrap().insert(*kind, receiver);
         }
-        let now = OffsetDateTime::now_utc();
-        let flags = Policy::default();
-        let policy = Arc::new(LivePolicy::new(flags.clone()));
-        // Calls for its Secrets are not recorded.
-        let pki = Pki::open(&StubCluster::default(), "decant", now).unwrap();
-        let keys = Arc::new(token_key());
         let stub = Arc::new(stub);
         let cluster: Arc<dyn Cluster> = stub.clone();
-        let (stores, unreadable) =
-            (Arc::new(Stores::new(Arc::clone(&keys))), Arc::new(Unreadables::default()));
-        let (queue, stop, pki) = (Arc::new(Queue::default()), Stop::new(), Arc::new(pki));
-        let wake: Wake = {
-            let queue = Arc::clone(&queue);
-            Arc::new(move |key| queue.add(key, Duration::ZERO))
-        };
-        let watches = Watches::start(&cluster, &stores, &unreadable, None, Scope::All, &wake, &stop).unwrap();
-        let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&pki), flags.intervals.scrape_limit);
-        let made = Arc::new(MadePods::default());
-        let scheduler = Arc::new(CloneScheduler::new(flags.scheduling.clone()));
-        let reconciler = Arc::new(Reconciler {
-            cluster: Arc::clone(&cluster),
-            observer: Observer {
-                cluster: Arc::clone(&cluster),
-                stores,
-                scheduler: Arc::clone(&scheduler),
-                judge: Judge::new(
-                    Arc::clone(&cluster),
-                    Arc::clone(&keys),
-                    Guarded::new(Arc::clone(&cluster), "decant".to_owned(), "cdi-api".to_owned()),
-                ),
-                keys: Arc::clone(&keys),
-                pki: Arc::clone(&pki),
-                made: Arc::clone(&made),
-                drivers: Drivers::default(),
-                policy: Arc::clone(&policy),
-            },
-            executor: Executor::new(cluster, pki, Arc::clone(&policy), keys, made, scheduler),
-            pollers: Arc::new(Pollers::new(scraper, flags.intervals.clone(), wake)),
-            queue,
-            budget: WriteBudget::new(&flags.intervals),
-            policy,
-            rounds: Rounds::default(),
-            unreadable,
-            last_errors: Mutex::default(),
-        });
+        // Calls for its Secrets are not recorded.
+        let pki = Pki::open(&StubCluster::default(), "decant", OffsetDateTime::now_utc()).unwrap();
+        let keys = Arc::new(token_key());
+        let reconciler = Arc::new(reconciler(Arc::clone(&cluster), Policy::default(), keys, Arc::new(pki)));
+        let stores = &reconciler.observer.stores;
+        let unreadable = &reconciler.unreadable;
+        let queue = Arc::clone(&reconciler.queue);
+        let wake: Wake = Arc::new(move |key| queue.add(key, Duration::ZERO));
+        let stop = Stop::new();
+        let watches = Watches::start(&cluster, stores, unreadable, None, Scope::All, &wake, &stop).unwrap();
         let controller = Self { stub, reconciler, stop, watches: Some(watches) };
         controller
             .until("all lists are read", || controller.watches.as_ref().is_some_and(Watches::all_synced));

@@ -138,7 +138,7 @@ impl SegmentHasher {
 
     /// Ends the content, which completes its last segment.
     pub fn finish(&mut self) -> ContentDigest {
-        // After a short segment that is known, the position is inside a group of which nothing is here.
+        // The position tells nothing after `known`: a known segment may end inside a group, and leaves nothing to hash.
         if !self.group.is_empty() {
             self.segment.update(blake3::hash(&self.group).as_bytes());
             self.group.clear();

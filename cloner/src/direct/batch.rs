@@ -34,10 +34,10 @@ pub enum BatchRun {
 pub struct Batch {
     buffer: PageBuffer,
     used_bytes: usize,
-    /// Number of bytes that were read in the buffer, but are not in it, because the target shares their blocks.
+    /// Number of bytes that were read into the buffer only for the digest, because the target shares their blocks.
     shared_bytes: usize,
     runs: Vec<BatchRun>,
-    /// What the reader offers after the runs, before it continues.
+    /// An offer that follows the runs. The reader waits for its answer.
     pub offer: Option<ShareOffer>,
     /// The digest of the whole content, in the last batch.
     pub whole: Option<ContentDigest>,
@@ -75,7 +75,7 @@ impl Batch {
         self.runs.len()
     }
 
-    /// The number of bytes that were read or made in the buffer.
+    /// The number of bytes that were read or generated for this batch.
     pub fn read_bytes(&self) -> usize {
         self.used_bytes + self.shared_bytes
     }
@@ -109,8 +109,8 @@ impl Batch {
         self.runs.push(BatchRun::Kept(len));
     }
 
-    /// Adds the first `len` bytes of [`Self::room`] to the stream as bytes that the target shares. Returns them. They do
-    /// not stay in the buffer.
+    /// Adds the first `len` bytes of [`Self::room`] to the stream as bytes that the target shares, and returns them. The
+    /// next read overwrites them.
     pub fn shared(&mut self, len: usize) -> &[u8] {
         self.shared_bytes += len;
         match self.runs.last_mut() {

@@ -48,7 +48,7 @@ pub struct BatchSink<'a> {
     page_cache: DropAfterRead,
     /// Content of a directory that the target holds and that was not passed over yet.
     passing_bytes: u64,
-    /// The writer's answers to offers; `None` if the target cannot share blocks.
+    /// The writer's answers to offers; `None` if nothing is offered, because the target cannot share blocks.
     answers: Option<Receiver<ShareAnswer>>,
 }
 
@@ -67,7 +67,7 @@ impl<'a> BatchSink<'a> {
         }
     }
 
-    /// Offers that the target shares blocks. The writer answers each offer with a message in `answers`.
+    /// Offers files to the writer, so that the target shares their blocks. `answers` has one answer for each offer.
     pub fn sharing(mut self, answers: Option<Receiver<ShareAnswer>>) -> Self {
         self.answers = answers;
         self
@@ -243,7 +243,7 @@ impl Sink for BatchSink<'_> {
 
     fn share(&mut self, file: &File, path: &Path) -> Result<Option<File>> {
         let Some(answers) = self.answers.clone().filter(|_| self.passing_bytes == 0) else { return Ok(None) };
-        // Without another descriptor the content is read as usual.
+        // If the descriptor cannot be duplicated, the content is copied.
         let Ok(source) = file.try_clone() else { return Ok(None) };
         self.batch.offer = Some(ShareOffer::new(source));
         self.send()?;

@@ -30,13 +30,13 @@ pub struct BatchStream<'a> {
     verifier: Rc<DirectVerifier>,
     has_ended: bool,
     pacer: Option<Pacer>,
-    /// The position from which the writer has taken pieces that it has not written yet.
+    /// See [`Pull::hold_durable`].
     held_from_bytes: Option<u64>,
     /// Number of data bytes in the last piece. They are written by the time the next piece is requested.
     last_data_bytes: u64,
-    /// The last piece, if it was an offer.
+    /// The last piece, if it was an offer. It is answered when the next piece is requested.
     offer: Option<ShareOffer>,
-    /// Where the answers to offers go.
+    /// The channel to the reader, which waits for the answer to each offer.
     answers: Option<Sender<ShareAnswer>>,
     stop: &'a Stop,
 }
@@ -82,14 +82,14 @@ impl<'a> BatchStream<'a> {
         }
     }
 
-    /// Sends the answers to the reader's offers to `answers`.
+    /// Sends the answer to each of the reader's offers to `answers`.
     pub fn answering(mut self, answers: Option<Sender<ShareAnswer>>) -> Self {
         self.answers = answers;
         self
     }
 
-    /// Sends the answer to the last offer, for which the reader waits.
-    fn answer(&mut self) -> Result<()> {
+    /// Sends the answer to the last offer, if there is one.
+    fn send_answer(&mut self) -> Result<()> {
         match (self.offer.take(), &self.answers) {
             (Some(offer), Some(answers)) => {
                 answers.send(offer.into_answer()).map_err(|_| Error::neighbour("reader"))
@@ -131,7 +131,7 @@ impl<'a> BatchStream<'a> {
 impl Pull for BatchStream<'_> {
     fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>> {
         Error::check(self.stop)?;
-        self.answer()?;
+        self.send_answer()?;
         if let Some(pacer) = &mut self.pacer {
             let written_bytes = self.held_from_bytes.unwrap_or(self.stream_bytes);
             pacer.written(written_bytes, std::mem::take(&mut self.last_data_bytes))?;
@@ -249,7 +249,7 @@ mod tests {
     use std::thread::{scope, sleep};
     use std::time::Duration;
 
-    /// Takes the next byte. What is written is synced at least once a second.
+    /// Takes the next byte. The pause gives the syncer time, which syncs at least once a second.
     fn step(stream: &mut BatchStream<'_>) {
         sleep(Duration::from_millis(50));
         assert!(stream.next_piece(1).unwrap().is_some());

@@ -82,7 +82,8 @@ impl<'a> DirectClone<'a> {
                 KeepPartial::Never
             },
             finishes_apart: true,
-            // Preallocated space is not shared, and a device has no blocks of a filesystem.
+            // Preallocated space must not be shared, because a later write to a shared block needs new space. Devices have no
+            // blocks to share.
             shares: !writing.preallocate && matches!(writing.destination, Destination::Directory { .. }),
             is_exact: has_attributes(source, writing) || writing.is_exact,
             ..writing.clone()

@@ -82,7 +82,8 @@ pub fn describe(progress: &Progress, meter: &RateMeter) -> String {
 }
 
 /// For example `10.00 GiB in 12s, 853.1 MiB/s (1.10 GiB on the wire, 95 % compressed)`. Zeros and holes count as
-/// compressed. A direct clone has no wire; if its target shares blocks with the source, `(10.00 GiB shared)` follows.
+/// compressed. A direct clone sends nothing over the wire; if its target shares blocks, the line ends with
+/// `(10.00 GiB shared)`.
 pub fn summary(progress: &Progress, elapsed: Duration) -> String {
     let sent_bytes = progress.sent_bytes();
     let millis = elapsed.as_millis().max(1);

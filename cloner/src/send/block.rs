@@ -21,10 +21,10 @@ const CHUNK_END: &[u8] = b"\r\n";
 const LAID_OUT_BYTES: usize =
     SIZE_LINE_BYTES + BLOCK_CHUNKS * (STORED_HEAD_BYTES + CHUNK_BYTES) + CHUNK_END.len();
 
-/// The distance of the buffer to the start of a page. The content of each frame lies 64 bytes or little more after one,
-/// and small files, which follow each other in units of 512 bytes, are never 1 to 31 bytes after one (see
+/// The offset of the buffer in a memory page. The content of each frame starts 64 bytes or slightly more after a page
+/// boundary. Small files follow each other in units of 512 bytes, so none starts 1 to 31 bytes after a boundary (see
 /// [`PageBuffer`]).
-const BUFFER_DISTANCE_BYTES: usize = 64 - SIZE_LINE_BYTES - STORED_HEAD_BYTES;
+const BUFFER_PAGE_OFFSET_BYTES: usize = 64 - SIZE_LINE_BYTES - STORED_HEAD_BYTES;
 
 /// What the reader passes to a compressor.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl BlockBuffer {
     /// The unused part of the current piece of 64 KiB; empty if the block is full.
     pub fn room(&mut self) -> &mut [u8] {
         if self.bytes.is_empty() {
-            self.bytes = PageBuffer::after_page_start(LAID_OUT_BYTES, BUFFER_DISTANCE_BYTES);
+            self.bytes = PageBuffer::at_page_offset(LAID_OUT_BYTES, BUFFER_PAGE_OFFSET_BYTES);
         }
         let len = if self.is_full() { 0 } else { CHUNK_BYTES - self.used_bytes % CHUNK_BYTES };
         let start = place(self.used_bytes / CHUNK_BYTES) + self.used_bytes % CHUNK_BYTES;

@@ -262,7 +262,7 @@ impl Call {
                 failing: Fail,
                 named: &[(Errno::SPIPE, Continue)],
             },
-            // The content is copied instead, which fails if the disk fails or is full. EXDEV: another filesystem, or
+            // After any error the content is copied; copying reports a failed or full disk. EXDEV: another filesystem, or
             // another mount of it before Linux 5.18. ETXTBSY: a swap file. EISDIR, EBADF: not a regular file.
             Self::Reflink => Row {
                 unsupported: Continue,
@@ -296,8 +296,7 @@ impl Call {
         }
     }
 
-    /// Whether the errors of this call never matter: it gives or takes advice, or what is done instead reports the same
-    /// errors.
+    /// Whether every error of this call is ignored: the call is only advice, or what is done instead reports the failure.
     pub fn never_matters(self) -> bool {
         matches!(self, Self::Statfs | Self::Advise | Self::Reflink)
     }

@@ -32,7 +32,7 @@ pub fn read_range(file: &File, path: &Path, range: Range<u64>, sink: &mut dyn Si
     read_shared_range(file, path, range, false, sink)
 }
 
-/// Like [`read_range`]. With `is_shared`, `file` is the target's file, which shares the blocks of `path`.
+/// Like [`read_range`]. `is_shared` says that `file` is the target's file, which shares the blocks of `path`.
 fn read_shared_range(
     file: &File,
     path: &Path,
@@ -70,7 +70,8 @@ impl Stamp {
     }
 }
 
-/// Reads `range` of `file` into `sink`. If `sink` shares the blocks of the file, the range is read from there.
+/// Reads `range` of `file` into `sink`. If the target now shares the blocks of `file`, the range is read from the target's
+/// file.
 ///
 /// Errors: `Kind::SourceChanged` if the file no longer has the stamp `stamp`.
 pub fn read_raw(

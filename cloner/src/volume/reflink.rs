@@ -1,8 +1,8 @@
 //! Shares blocks of a source file with a target file on the same filesystem (`FICLONE`), instead of copying them.
 //!
-//! The target's file gets all blocks of the source file in one step. From then on it is a copy of its own: a later write
-//! to the source does not change it. The digest is computed from the target's file
-//! (docs/decisions/0016-reflinks.md), so it is the digest of what the target has.
+//! The target's file gets all blocks of the source file in one call. A later write to the source does not change it. The
+//! digest is computed from the target's file, so it is the digest of what the target has
+//! (docs/decisions/0016-reflinks.md).
 
 use std::fs::File;
 use std::io;
@@ -17,8 +17,9 @@ use crate::volume::optional_calls::{Call, Class};
 /// Files of at least this size share their blocks. For a smaller file the call takes longer than copying.
 pub const SHARED_LEAST_BYTES: u64 = 256 << 10;
 
-/// Makes `file`, which has no content yet and is open for reading and writing, share the blocks of the file that is
-/// offered, and answers the offer. Returns whether the blocks are shared. If they are not, `file` has no content.
+/// Makes `file` share the blocks of the offered file, and answers the offer. `file` must have no content and be open for
+/// reading and writing. Returns whether the blocks are shared. If they are not, `file` still has no content, and its size
+/// is unchanged.
 pub(crate) fn accept(offer: &ShareOffer, file: &File) -> io::Result<bool> {
     let size_bytes = file.metadata()?.len();
     let shared = retry_on_intr(|| ioctl_ficlone(file, offer.source()));
@@ -46,7 +47,7 @@ pub(crate) fn is_final(errno: Errno) -> bool {
         || (errno != Errno::INVAL && matches!(Class::of(errno), Class::Unsupported | Class::NotPermitted))
 }
 
-/// Logs why the blocks of `path` are not shared. This is not unusual, unless a disk fails or is full.
+/// Logs why the blocks of `path` are not shared: as a warning only if the disk failed or is full.
 pub(crate) fn note_refusal(path: &Path, errno: Errno) {
     let level = match Class::of(errno) {
         Class::Failing => log::Level::Warn,

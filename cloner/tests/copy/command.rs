@@ -56,8 +56,8 @@ pub(crate) fn copy<W: AsRef<OsStr>>(arguments: &[W]) -> Outcome {
 pub(crate) struct Running(Process);
 
 impl Running {
-    /// Starts to copy `source` to `target`, and returns when `appears` is there and a signal ends the copy in order.
-    /// `appears` may be a leftover, which is there before the program has set its handlers.
+    /// Starts to copy `source` to `target`. Returns when `appears` exists and the program handles signals: `appears` may be
+    /// a leftover that existed before the program started.
     pub(crate) fn start_and_wait_for(appears: &Path, source: &Path, target: &Path) -> Self {
         // Slow enough that it still runs when a busy machine reaches the next line.
         let arguments = ["--log-format=json".as_ref(), "--limit=1MiB/s".as_ref(), source, target];
@@ -95,7 +95,7 @@ fn has_handlers(id: u32) -> bool {
     u64::from_str_radix(mask.trim(), 16).unwrap() & bits == bits
 }
 
-/// The filesystem, or nothing if this machine cannot make it, which is then reported.
+/// The filesystem, or `None` if this machine cannot make it. The reason is reported.
 pub(crate) fn if_able(made: Result<Mounted, String>) -> Option<Mounted> {
     made.map_err(|why| able(false, &why)).ok()
 }
@@ -108,7 +108,7 @@ impl Scratch {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// In memory, for files that take a disk a minute to sync.
+    /// In memory, for files whose sync to a disk takes a minute.
     pub(crate) fn in_memory() -> Self {
         Self(tempfile::tempdir_in("/dev/shm").unwrap())
     }

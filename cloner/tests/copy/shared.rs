@@ -14,8 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::command::{Outcome, command, copy, if_able};
 
 const MIB: u64 = 1 << 20;
-/// More than the metadata of a copy, and much less than the data of each file here.
-const SPARED_BYTES: u64 = 6 * MIB;
+/// More than the metadata of a copy takes, and much less than its data.
+const METADATA_LIMIT_BYTES: u64 = 6 * MIB;
 
 /// Runs a test on each filesystem that can share blocks.
 fn on_each_filesystem(test: impl Fn(&Mounted)) {
@@ -77,7 +77,7 @@ fn assert_same(one: &Path, other: &Path) {
     assert!(diff.args(["-r", "--no-dereference"]).args([one, other]).status().unwrap().success());
 }
 
-/// Asserts that this copy said that it shared blocks, and printed the digest of `target` as it is now.
+/// Asserts that this copy reported shared blocks, and printed the digest that `target` has now.
 fn assert_shared(ended: &Outcome, target: &Path) {
     ended.assert_done();
     assert!(ended.stdout.contains(" shared)"), "{ended:?}");
@@ -99,12 +99,15 @@ fn an_image_takes_no_more_space_and_has_its_digest() {
         let ended = copy(&["--verify=readback".as_ref(), at("image").as_os_str(), at("b").as_os_str()]);
         assert_shared(&ended, &at("b"));
         assert_eq!(digest(&at("b")), digest(&at("image")));
-        assert!(before - free_bytes(mounted.path()) < SPARED_BYTES);
+        assert!(before - free_bytes(mounted.path()) < METADATA_LIMIT_BYTES);
         assert_same(&at("image"), &at("b"));
         let blocks = |name: &str| at(name).metadata().unwrap().blocks();
         assert!(blocks("b") <= blocks("image") + 64, "its holes are holes");
         File::options().write(true).open(at("image")).unwrap().write_all_at(b"changed", 5 * MIB).unwrap();
-        assert!(ended.stdout.trim_end().ends_with(&digest(&at("b"))), "a copy of its own");
+        assert!(
+            ended.stdout.trim_end().ends_with(&digest(&at("b"))),
+            "the copy does not change with its source"
+        );
         assert_ne!(digest(&at("image")), digest(&at("b")));
     });
 }
@@ -121,13 +124,16 @@ fn a_tree_takes_no_more_space_and_has_its_digest() {
         let tree_of = |name: &str| describe(&at(name), true);
         trees::assert_same(&tree_of("tree"), &tree_of("b"), "shared");
         let used = before - free_bytes(mounted.path());
-        assert!(used < 2 * SPARED_BYTES, "{used} bytes of 54 MiB");
+        assert!(used < 2 * METADATA_LIMIT_BYTES, "{used} bytes of 54 MiB");
         for name in ["m1", "m2"] {
             let stat = |top: &str| at(top).join(name).metadata().unwrap();
             assert_eq!((stat("b").mode(), stat("b").mtime()), (stat("tree").mode(), stat("tree").mtime()));
         }
         fs::write(at("tree/m0"), "changed").unwrap();
-        assert!(ended.stdout.trim_end().ends_with(&digest(&at("b"))), "a copy of its own");
+        assert!(
+            ended.stdout.trim_end().ends_with(&digest(&at("b"))),
+            "the copy does not change with its source"
+        );
     });
 }
 
@@ -143,7 +149,7 @@ fn two_mounts_of_one_filesystem_share_blocks() {
         let before = free_bytes(mounted.path());
         let ended = copy(&[one.path().join("image"), other.path().join("b")]);
         assert_shared(&ended, &other.path().join("b"));
-        assert!(before - free_bytes(mounted.path()) < SPARED_BYTES);
+        assert!(before - free_bytes(mounted.path()) < METADATA_LIMIT_BYTES);
     });
 }
 
@@ -253,7 +259,7 @@ fn killed(source: &Path, target: &Path, appears: &Path) {
     assert!(appears.exists());
 }
 
-/// Whether the file has its content, which it gets in one call.
+/// Whether the file has content. It gets all of it in one call.
 fn has_content(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.len() > MIB && meta.blocks() * 512 > MIB)
 }
@@ -269,7 +275,7 @@ fn an_image_resumes_after_a_kill() {
         assert!(ended.stderr.contains("resuming: the target already has"), "{ended:?}");
         assert!(ended.stdout.trim_end().ends_with(&digest(&at("image"))), "{ended:?}");
         assert_same(&at("image"), &at("b"));
-        assert!(before - free_bytes(mounted.path()) < SPARED_BYTES);
+        assert!(before - free_bytes(mounted.path()) < METADATA_LIMIT_BYTES);
     });
 }
 
@@ -303,7 +309,7 @@ fn a_tree_resumes_after_a_kill() {
             let tree_of = |name: &str| describe(&at(name), true);
             trees::assert_same(&tree_of("tree"), &tree_of("b"), "resumed");
             let used = before - free_bytes(mounted.path());
-            assert!(used < 4 * SPARED_BYTES, "{used} bytes of 54 MiB");
+            assert!(used < 4 * METADATA_LIMIT_BYTES, "{used} bytes of 54 MiB");
             fs::remove_dir_all(at("b")).unwrap();
         }
     });

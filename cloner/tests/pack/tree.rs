@@ -27,7 +27,7 @@ impl Tree {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// In memory, for files that take a disk a minute to sync.
+    /// In memory, for files whose sync to a disk takes a minute.
     pub(crate) fn in_memory() -> Self {
         Self(tempfile::tempdir_in("/dev/shm").unwrap())
     }

@@ -25,7 +25,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// After this time without a new pod, the count of a clone is reset to zero.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
-/// The pods that this process created.
+/// What this process created for each clone: pods, temporary claims and snapshots.
 #[derive(Debug, Default)]
 pub struct MadePods(Mutex<HashMap<Key, Pods>>);
 
@@ -37,22 +37,22 @@ struct Pods {
 }
 
 impl MadePods {
-    /// Remembers that a pod of `clone` was created at `now`.
-    pub fn note(&self, clone: &Key, pod: &Uid, now: Instant) {
+    /// Remembers that a pod, temporary claim or snapshot of `clone` was created at `now`.
+    pub fn note(&self, clone: &Key, object: &Uid, now: Instant) {
         let mut made = self.lock();
         made.retain(|_, pods| now.duration_since(pods.last) < FORGOTTEN_AFTER);
         let pods =
             made.entry(clone.clone()).or_insert_with(|| Pods { uids: Vec::new(), count: 0, last: now });
         pods.count = pods.count.saturating_add(1);
         pods.last = now;
-        pods.uids.push(pod.clone());
+        pods.uids.push(object.clone());
         // The last two of each role, and some that are being deleted.
         let surplus = pods.uids.len().saturating_sub(AT_ONCE as usize);
         pods.uids.drain(..surplus);
     }
 
-    /// Whether a pod of `clone` may be created at `now`. The pauses grow regardless of what removes the pods, and users
-    /// cannot reset the count.
+    /// Whether another object of `clone` may be created at `now`. The pauses grow regardless of what removes the objects, and
+    /// users cannot reset the count.
     pub fn may_make(&self, clone: &Key, now: Instant) -> bool {
         self.lock().get(clone).is_none_or(|pods| now.duration_since(pods.last) >= pause(pods.count))
     }
@@ -62,8 +62,8 @@ impl MadePods {
         self.lock().get(clone).is_some_and(|pods| pods.uids.contains(pod))
     }
 
-    /// The temporary claims that this process recently created for the claim `target`.
-    pub fn claims_of(&self, target: &Key) -> Vec<Uid> {
+    /// The UIDs of what this process recently created for the clone into the claim `target`.
+    pub fn uids_of(&self, target: &Key) -> Vec<Uid> {
         self.lock().get(target).map(|made| made.uids.clone()).unwrap_or_default()
     }
 

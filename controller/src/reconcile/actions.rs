@@ -141,7 +141,7 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
         // The claim is held first, so that a deletion removes what follows.
         Step::MakeSnapshot => actions.extend([Action::Hold(true), Action::MakeSnapshot]),
         Step::RecordSnapshot => actions.push(Action::RecordSnapshot),
-        Step::ReplaceSnapshot(_) => delete_snapshot(seen, &mut actions),
+        Step::ReplaceSnapshot(_) => delete_snapshot_and_restored(seen, &mut actions),
         // The claim is held first, so that a deletion removes what follows.
         Step::MakeRestored => actions.extend([Action::Hold(true), Action::MakeRestored]),
         Step::RecordRestored => actions.push(Action::RecordRestored),
@@ -298,8 +298,8 @@ fn clone_type(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Opt
         .then(|| BTreeMap::from([(CLONE_TYPE, Some(COPY.to_owned()))]))
 }
 
-/// The digest of a complete clone and how its bytes traveled, unless the DataVolume already has them. They are written
-/// before the phase, so a DataVolume that has Succeeded has them.
+/// The digest of a complete clone, the time of its snapshot and how its bytes traveled, as far as the DataVolume has
+/// something else. They are written before the phase, so a DataVolume that has Succeeded has them.
 fn result(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
     let dv = seen.data_volume.as_ref()?;
     let is_complete =
@@ -348,7 +348,7 @@ fn clean_up_population(seen: &Observed, actions: &mut Vec<Action>) {
 
 fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
     delete_pods(seen, actions);
-    delete_snapshot(seen, actions);
+    delete_snapshot_and_restored(seen, actions);
     clean_up_population(seen, actions);
     // The finalizer is removed only once the API server has accepted the deletion of the source pod, because it ensures
     // that the pod is not forgotten. The claim does not wait until the pod is gone.
@@ -360,7 +360,7 @@ fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
 }
 
 /// Deletes what was restored from a snapshot, and the snapshot that was taken of a source in use.
-fn delete_snapshot(seen: &Observed, actions: &mut Vec<Action>) {
+fn delete_snapshot_and_restored(seen: &Observed, actions: &mut Vec<Action>) {
     if seen.left_restored().is_some() {
         actions.push(Action::DeleteRestored);
     }

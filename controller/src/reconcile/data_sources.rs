@@ -2,6 +2,7 @@
 //! section 4.12).
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,9 +23,10 @@ use crate::watch::store::Stores;
 /// Interval between two looks at all DataSources. They are in memory; only changes are written.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How long the state of a snapshot counts, which no watch reports: one that is ready stays so until it is deleted.
+/// How long the state of a ready snapshot is kept before it is read again. No watch reports snapshots, but a ready one stays
+/// ready until it is deleted.
 const READY_LIFE: Duration = Duration::from_secs(60);
-/// The same of a snapshot that is not ready.
+/// How long any other state of a snapshot is kept.
 const UNREADY_LIFE: Duration = Duration::from_secs(10);
 
 /// The state of a snapshot that a DataSource leads to.
@@ -32,7 +34,7 @@ const UNREADY_LIFE: Duration = Duration::from_secs(10);
 pub enum SnapshotState {
     /// It can be restored.
     Ready,
-    /// It exists.
+    /// It exists, and cannot be restored yet.
     NotReady,
     /// It does not exist.
     Missing,
@@ -40,7 +42,7 @@ pub enum SnapshotState {
     Unknown,
 }
 
-/// The states of snapshots, each read at most every few seconds.
+/// The states of snapshots and when each was read. Each is read again only when it is too old.
 #[derive(Debug, Default)]
 struct SnapshotStates(BTreeMap<Key, (SnapshotState, Instant)>);
 
@@ -52,14 +54,16 @@ impl SnapshotStates {
         {
             return *state;
         }
+        let unknown = |why: &dyn Display| {
+            log::debug!("cannot read VolumeSnapshot {key}: {why}");
+            SnapshotState::Unknown
+        };
         let state = match cluster.get(Kind::VolumeSnapshot, key).map(objects::decode::<VolumeSnapshot>) {
             Ok(Ok(snapshot)) if snapshot.is_ready() => SnapshotState::Ready,
-            Ok(_) => SnapshotState::NotReady,
+            Ok(Ok(_)) => SnapshotState::NotReady,
             Err(e) if e.is_not_found() => SnapshotState::Missing,
-            Err(e) => {
-                log::debug!("cannot read VolumeSnapshot {key}: {e}");
-                SnapshotState::Unknown
-            }
+            Ok(Err(e)) => unknown(&e),
+            Err(e) => unknown(&e),
         };
         self.0.retain(|_, (_, read)| now.saturating_duration_since(*read) < 2 * READY_LIFE);
         self.0.insert(key.clone(), (state, now));
@@ -118,8 +122,8 @@ impl DataSourceReporter {
     }
 }
 
-/// The status of `source`; `None` if it leads to a snapshot that cannot be read, or to another kind. `state_of` reads snapshots.
-/// The reasons are CDI's.
+/// The status of `source`; `None` if it leads to a snapshot that cannot be read, or to a kind that Decant does not clone.
+/// `state_of` is called if it leads to a snapshot of its namespace. The reasons are CDI's.
 pub fn status(
     source: &DataSource,
     stores: &Stores,
@@ -171,7 +175,7 @@ fn of_claim(claim: &Key, source: &DataSource, stores: &Stores) -> DataSourceStat
     }
 }
 
-/// The same for a DataSource that leads to `snapshot`.
+/// The status of a DataSource that leads to `snapshot`; `None` if the snapshot cannot be read.
 fn of_snapshot(
     snapshot: &Key,
     source: &DataSource,
@@ -195,17 +199,17 @@ fn ready() -> DataVolumeCondition {
     condition(ConditionStatus::True, "Ready", "DataSource is ready to be consumed")
 }
 
-fn named(key: &Key) -> ClaimSource {
+fn reference(key: &Key) -> ClaimSource {
     ClaimSource { namespace: key.namespace.clone(), name: key.name.clone() }
 }
 
 fn leads_to_claim(claim: &Key, condition: DataVolumeCondition) -> DataSourceStatus {
-    let source = DataSourceTarget { pvc: Some(named(claim)), ..DataSourceTarget::default() };
+    let source = DataSourceTarget { pvc: Some(reference(claim)), ..DataSourceTarget::default() };
     DataSourceStatus { source, conditions: vec![condition] }
 }
 
 fn leads_to_snapshot(snapshot: &Key, condition: DataVolumeCondition) -> DataSourceStatus {
-    let source = DataSourceTarget { snapshot: Some(named(snapshot)), ..DataSourceTarget::default() };
+    let source = DataSourceTarget { snapshot: Some(reference(snapshot)), ..DataSourceTarget::default() };
     DataSourceStatus { source, conditions: vec![condition] }
 }
 

@@ -42,7 +42,7 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// Whether the DataVolume has Succeeded with this decision, and not before it.
+    /// Whether this decision changes the phase of the DataVolume to Succeeded.
     pub fn completes(&self, seen: &Observed) -> bool {
         let (Some(dv), Some(new)) = (&seen.data_volume, &self.status) else { return false };
         new.phase == DataVolumePhase::Succeeded && dv.status.phase != DataVolumePhase::Succeeded

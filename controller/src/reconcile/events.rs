@@ -106,7 +106,7 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
     events
 }
 
-/// The event about a snapshot that is cloned because the source is in use.
+/// The event that a snapshot is cloned because the source is in use.
 fn of_snapshot(seen: &Observed) -> Option<Event> {
     let time = seen.snapshot_time()?;
     let source = seen.source_key()?;
@@ -119,8 +119,8 @@ fn of_snapshot(seen: &Observed) -> Option<Event> {
     ))
 }
 
-/// The same about the claim, until its annotation says it.
-fn of_snapshot_news(seen: &Observed) -> Option<Event> {
+/// The same event for a claim, until its annotation has the time of the snapshot.
+fn of_snapshot_for_claim(seen: &Observed) -> Option<Event> {
     let time = seen.snapshot_time()?;
     of_snapshot(seen).filter(|_| seen.target_annotation(SNAPSHOT_TIME) != Some(time.as_str()))
 }
@@ -185,7 +185,7 @@ pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditi
         return vec![normal(Reason::VolumeKept, text)];
     }
     let reports_clone = seen.data_volume.is_none() && seen.populates.is_none() && seen.target_is_ours();
-    let snapshot = of_snapshot_news(seen).filter(|_| reports_clone);
+    let snapshot = of_snapshot_for_claim(seen).filter(|_| reports_clone);
     let transfer = of_transfer(seen).filter(|_| reports_clone);
     let said = claim.metadata.annotation(RUNNING_MESSAGE);
     let news = pod_conditions.target.as_ref().filter(|target| {
@@ -229,7 +229,7 @@ fn about_population(step: &Step, seen: &Observed, pod_conditions: &RunningCondit
             _ => {}
         }
     }
-    events.extend(of_snapshot_news(seen).filter(|_| seen.data_volume.is_none()));
+    events.extend(of_snapshot_for_claim(seen).filter(|_| seen.data_volume.is_none()));
     events.extend(of_transfer(seen).filter(|_| seen.data_volume.is_none()));
     let said = seen.target_annotation(CLONE_ERROR);
     let error = pod_conditions.error().filter(|condition| said != Some(condition.message.as_str()));

@@ -169,13 +169,15 @@ impl Reconciler {
         if let Some(failed) = &failed {
             self.tell_of_failure(key, &seen, &report, failed, now);
         }
-        // The retry first writes what a complete clone has, such as its digest, unless a status reports the failure.
+        // A DataVolume that has Succeeded has its digest. If an action failed, the phase is left to the retry, which first
+        // writes the digest. A status that reports the failure is written anyway.
         let later = if failed.is_some() && seen.last_error.is_none() && report.completes(&seen) {
             None
         } else {
-            self.tell(key, &seen, &report, now)?
+            let later = self.tell(key, &seen, &report, now)?;
+            self.last_errors().written(key);
+            later
         };
-        self.last_errors().written(key);
         // The round of a prime is the cause of most that its target reports.
         if let Some(populated) = &seen.populates {
             self.queue.add(populated.key.clone(), Duration::ZERO);

@@ -195,7 +195,7 @@ pub enum RestoreFault {
     Unproven,
     /// It lost its volume.
     Lost,
-    /// The snapshot of the source in use is gone, from which it should have been restored, and nothing reads it yet.
+    /// The snapshot from which it was restored is gone, and no pod reads it yet. Only for a snapshot of a source in use.
     SnapshotGone,
 }
 

@@ -336,7 +336,7 @@ impl State {
     }
 
     /// Notes what must never happen: a target whose content is incomplete, or whose volume another pod still uses; and a
-    /// DataVolume that has Succeeded without the digest of its clone and does not say why.
+    /// DataVolume that has Succeeded without the digest of its clone, unless its condition reports why.
     fn check(&mut self) {
         let mut found = Vec::new();
         for dv in &self.all(Kind::DataVolume) {
@@ -431,7 +431,7 @@ impl State {
         }
     }
 
-    /// The snapshot controller: a snapshot is taken, and one step later it is ready to use.
+    /// The snapshot controller: takes snapshots, which are ready to use one step later.
     fn take_snapshots(&mut self) {
         for snapshot in self.all(Kind::VolumeSnapshot) {
             let name = key(&snapshot);

@@ -61,14 +61,19 @@ pub struct RunningCluster {
     pub starts: usize,
 }
 
-fn reconciler(kubernetes: &Arc<Kubernetes>, transfer: Transfer) -> Reconciler {
-    let flags = Policy { transfer, ..Policy::default() };
-    let policy = Arc::new(LivePolicy::new(flags.clone()));
-    let cluster: Arc<dyn Cluster> = kubernetes.clone();
-    let keys = Arc::new(TokenKey::new(&[7; 32]));
+/// A reconciler in `cluster` with the settings `flags` that remembers nothing, with empty stores.
+pub fn reconciler(
+    cluster: Arc<dyn Cluster>,
+    flags: Policy,
+    keys: Arc<TokenKey>,
+    pki: Arc<Pki>,
+) -> Reconciler {
     let made = Arc::new(MadePods::default());
     let scheduler = Arc::new(CloneScheduler::new(flags.scheduling.clone()));
-    let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&PKI), flags.intervals.scrape_limit);
+    let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&pki), flags.intervals.scrape_limit);
+    let pollers = Arc::new(Pollers::new(scraper, flags.intervals.clone(), Arc::new(|_| {})));
+    let budget = WriteBudget::new(&flags.intervals);
+    let policy = Arc::new(LivePolicy::new(flags));
     Reconciler {
         cluster: Arc::clone(&cluster),
         observer: Observer {
@@ -81,20 +86,25 @@ fn reconciler(kubernetes: &Arc<Kubernetes>, transfer: Transfer) -> Reconciler {
                 Guarded::new(Arc::clone(&cluster), "decant".to_owned(), "cdi-api".to_owned()),
             ),
             keys: Arc::clone(&keys),
-            pki: Arc::clone(&PKI),
+            pki: Arc::clone(&pki),
             made: Arc::clone(&made),
             drivers: Drivers::default(),
             policy: Arc::clone(&policy),
         },
-        executor: Executor::new(cluster, Arc::clone(&PKI), Arc::clone(&policy), keys, made, scheduler),
-        pollers: Arc::new(Pollers::new(scraper, flags.intervals.clone(), Arc::new(|_| {}))),
+        executor: Executor::new(cluster, pki, Arc::clone(&policy), keys, made, scheduler),
+        pollers,
         queue: Arc::new(Queue::default()),
-        budget: WriteBudget::new(&flags.intervals),
+        budget,
         policy,
         rounds: Rounds::default(),
         unreadable: Arc::default(),
         last_errors: Mutex::default(),
     }
+}
+
+fn reconciler_of(kubernetes: &Arc<Kubernetes>, transfer: Transfer) -> Reconciler {
+    let flags = Policy { transfer, ..Policy::default() };
+    reconciler(kubernetes.clone(), flags, Arc::new(TokenKey::new(&[7; 32])), Arc::clone(&PKI))
 }
 
 /// What the object referred to before the change, and refers to now.
@@ -118,7 +128,7 @@ impl RunningCluster {
     pub fn with_transfer(kubernetes: Kubernetes, transfer: Transfer) -> Self {
         let kubernetes = Arc::new(kubernetes);
         let mut world = Self {
-            reconciler: reconciler(&kubernetes, transfer),
+            reconciler: reconciler_of(&kubernetes, transfer),
             transfer,
             kubernetes,
             delivered: 0,
@@ -134,7 +144,7 @@ impl RunningCluster {
     /// Starts a controller that remembers nothing.
     pub fn start(&mut self) {
         self.starts += 1;
-        self.reconciler = reconciler(&self.kubernetes, self.transfer);
+        self.reconciler = reconciler_of(&self.kubernetes, self.transfer);
         self.due.clear();
         let mut state = self.kubernetes.lock();
         state.is_cut_off = false;

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
 use decant_controller::certificates::pki::Pki;
 use decant_controller::certificates::signer::Signer;
-use decant_controller::cluster_settings::LivePolicy;
 use decant_controller::leader::lease;
 use decant_controller::leader::lease::Seen;
 use decant_controller::leader::record::Lease;
@@ -17,30 +16,18 @@ use decant_controller::objects::{
 };
 use decant_controller::pods::identity::PodIdentity;
 use decant_controller::pods::made;
-use decant_controller::pods::made::MadePods;
 use decant_controller::pods::role::Role;
 use decant_controller::policy::{Policy, Transfer};
-use decant_controller::progress::poller::Pollers;
-use decant_controller::progress::scraper::Scraper;
-use decant_controller::progress::write_budget::WriteBudget;
-use decant_controller::reconcile::act::Executor;
-use decant_controller::reconcile::observe::Observer;
-use decant_controller::reconcile::observe::drivers::Drivers;
-use decant_controller::reconcile::permission::guarded::Guarded;
-use decant_controller::reconcile::permission::judge::Judge;
-use decant_controller::reconcile::reconciler::{Reconciler, Rounds};
 use decant_controller::reconcile::reserved_volumes;
-use decant_controller::reconcile::scheduling::CloneScheduler;
 use decant_controller::summary::clone_summary::CloneSummary;
 use decant_controller::token::key::TokenKey;
-use decant_controller::watch::queue::Queue;
 use decant_controller::watch::store::{Store, StoreObject, Stores};
 use decant_controller::watch::unreadable::Unreadables;
-use decant_controller::watch::watcher::Wake;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use crate::bytes::Bytes;
+use crate::running_cluster::reconciler;
 
 static PKI: LazyLock<Arc<Pki>> =
     LazyLock::new(|| Arc::new(Pki::open(&World::default(), "decant", OffsetDateTime::now_utc()).unwrap()));
@@ -299,57 +286,18 @@ fn fill_stores(objects: &[(Kind, Value)], stores: &Stores, unreadable: &Unreadab
 
 /// Runs two rounds of the reconciler; the second one sees what the first one created.
 fn reconcile(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
-    let stores = Arc::new(Stores::new(Arc::clone(&KEYS)));
-    let unreadable = Arc::new(Unreadables::default());
-    fill_stores(changed, &stores, &unreadable);
+    let cluster = Arc::new(world);
+    // Over the network: two pods and their Secrets are made of the objects.
+    let flags = Policy { transfer: Transfer::Network, ..Policy::default() };
+    let reconciler = reconciler(cluster.clone(), flags, Arc::clone(&KEYS), Arc::clone(&PKI));
+    let stores = &reconciler.observer.stores;
+    fill_stores(changed, stores, &reconciler.unreadable);
     for dv in stores.data_volumes.all() {
         let _ = CloneSummary::of(&dv);
     }
     for claim in stores.claims.all() {
         let _ = CloneSummary::of_claim(&claim);
     }
-    let cluster = Arc::new(world);
-    // Over the network: two pods and their Secrets are made of the objects.
-    let flags = Policy { transfer: Transfer::Network, ..Policy::default() };
-    let policy = Arc::new(LivePolicy::new(flags.clone()));
-    let wake: Wake = Arc::new(|_| {});
-    let as_cluster: Arc<dyn Cluster> = cluster.clone();
-    let scraper = Scraper::new(Arc::clone(&as_cluster), Arc::clone(&PKI), flags.intervals.scrape_limit);
-    let made = Arc::new(MadePods::default());
-    let scheduler = Arc::new(CloneScheduler::new(flags.scheduling.clone()));
-    let reconciler = Reconciler {
-        cluster: Arc::clone(&as_cluster),
-        observer: Observer {
-            cluster: Arc::clone(&as_cluster),
-            stores,
-            scheduler: Arc::clone(&scheduler),
-            judge: Judge::new(
-                Arc::clone(&as_cluster),
-                Arc::clone(&KEYS),
-                Guarded::new(Arc::clone(&as_cluster), "decant".to_owned(), "cdi-api".to_owned()),
-            ),
-            keys: Arc::clone(&KEYS),
-            pki: Arc::clone(&PKI),
-            made: Arc::clone(&made),
-            drivers: Drivers::default(),
-            policy: Arc::clone(&policy),
-        },
-        executor: Executor::new(
-            as_cluster,
-            Arc::clone(&PKI),
-            Arc::clone(&policy),
-            Arc::clone(&KEYS),
-            made,
-            scheduler,
-        ),
-        pollers: Arc::new(Pollers::new(scraper, flags.intervals.clone(), wake)),
-        queue: Arc::new(Queue::default()),
-        budget: WriteBudget::new(&flags.intervals),
-        policy,
-        rounds: Rounds::default(),
-        unreadable,
-        last_errors: Mutex::default(),
-    };
     let mut kinds = Vec::new();
     for _ in 0..2 {
         reconciler.work(&Key::new("n", "copy"));

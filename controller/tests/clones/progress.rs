@@ -10,7 +10,7 @@ use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
 use crate::{MIB, SLOW};
 
-/// How long the last change may need to get to the screen.
+/// How long `kubectl` may take to show the last change.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `kubectl get dv NAME -w`: the lines that the screen shows.
@@ -70,7 +70,7 @@ fn slow_clone(env: &mut TestEnv) -> Vec<u8> {
 
 const SHORT_INTERVALS: [&str; 4] = ["--poll-secs", "1", "--progress-secs", "1"];
 
-/// A clone that would take eight minutes ends soon after its limit is raised, which no other test could wait for.
+/// Raises the limit of a clone that would take eight minutes with it. The clone succeeds within the usual deadline.
 pub(crate) fn assert_a_raised_limit_acts_on_a_running_clone(flags: &[&str]) {
     let mut env = TestEnv::new(flags);
     let noise = slow_clone(&mut env);

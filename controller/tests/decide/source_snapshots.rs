@@ -32,7 +32,7 @@ fn in_use() -> Observed {
     }
 }
 
-/// The same with the snapshot, which has this status and can be restored like this.
+/// The same with a recorded snapshot that has the status `status` and can be restored as `restore` says.
 fn taken(status: &serde_json::Value, restore: Restore) -> Observed {
     let snapshot = taken_snapshot(status);
     let is_ready = status["readyToUse"] == true;
@@ -45,7 +45,7 @@ fn taken(status: &serde_json::Value, restore: Restore) -> Observed {
         }),
         taken: TakenSnapshot::Ours { snapshot, is_recorded: true },
         taken_of: Some(Uid::from("golden-uid")),
-        // Who writes to the source does not matter any more.
+        // Once there is a snapshot, the pods that write to the source are not observed.
         source_writers: Vec::new(),
         snapshot_choice: SnapshotChoice::Unseen,
         ..in_use()

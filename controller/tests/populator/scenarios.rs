@@ -206,6 +206,26 @@ impl Scenario {
     }
 }
 
+/// Runs a population once for each of its writes, with `change` directly after that write, and then calls `check`.
+pub(crate) fn with_change_after_each_write(
+    scenario: Scenario,
+    change: impl Fn(&mut State) + Copy + Send + 'static,
+    mut check: impl FnMut(&mut RunningCluster, &str),
+) {
+    let mut undisturbed = scenario.world();
+    scenario.run(&mut undisturbed);
+    let trace = undisturbed.kubernetes.lock().trace.clone();
+    for (call, text) in (1..).zip(trace) {
+        if text.contains(" get ") || text.contains(" list ") {
+            continue;
+        }
+        let mut world = scenario.world();
+        world.kubernetes.after_call(call, move |state| change(state));
+        scenario.run(&mut world);
+        check(&mut world, &format!("interference after {text}"));
+    }
+}
+
 /// The scheduler chooses the node of the first consumer.
 pub(crate) fn schedule_consumer(kubernetes: &Kubernetes) {
     kubernetes.lock().change(Kind::PersistentVolumeClaim, &target(), |claim| {
@@ -224,6 +244,12 @@ pub(crate) fn is_prime(name: &str) -> bool {
 /// The prime of the target, if there is one.
 pub(crate) fn prime(kubernetes: &Kubernetes) -> Option<Value> {
     let claims = kubernetes.all(Kind::PersistentVolumeClaim);
+    claims.into_iter().find(|claim| is_prime(&key(claim).name))
+}
+
+/// The same within a change of the cluster.
+pub(crate) fn prime_in(state: &State) -> Option<Value> {
+    let claims = state.all(Kind::PersistentVolumeClaim);
     claims.into_iter().find(|claim| is_prime(&key(claim).name))
 }
 

@@ -1,10 +1,13 @@
-//! Populations from a snapshot: what is special about them. Faults at each call are tested with all populations.
+//! Populations from a snapshot. Faults at each call are tested with all populations (`uninterrupted.rs`).
 
 use decant_controller::objects::{Key, Kind};
 use serde_json::{Value, json};
 
-use crate::scenarios::{Asker, DATA, SNAPSHOT, Scenario, assert_complete, restored, target};
-use decant_controller_test_support::kubernetes::{Content, State, key, uid};
+use crate::scenarios::{
+    Asker, DATA, SNAPSHOT, Scenario, assert_complete, prime_in, restored, target,
+    with_change_after_each_write,
+};
+use decant_controller_test_support::kubernetes::{Content, PROVISIONER, State, key, uid};
 use decant_controller_test_support::running_cluster::{RunningCluster, last};
 
 fn restored_in(state: &State) -> Option<Value> {
@@ -16,7 +19,7 @@ fn change_snapshot(state: &mut State, change: impl FnOnce(&mut Value)) {
     state.change(Kind::VolumeSnapshot, &Key::new("s", "golden"), change);
 }
 
-/// The message of the clone's last problem.
+/// The error that the annotation of `claim` has.
 fn error(claim: &Value) -> &str {
     claim["metadata"]["annotations"]["cdi.kubevirt.io/cloneError"].as_str().unwrap_or_default()
 }
@@ -86,43 +89,21 @@ fn a_driver_without_a_class_is_reported() {
     assert!(error(&claim).contains("no StorageClass has the provisioner \"other.example\""), "{claim:#}");
 }
 
-/// Calls `deed` after each write of a population from a snapshot.
-fn with_deed_at_each_write(deed: impl Fn(&mut State) + Copy + Send + 'static, what: &str) {
-    let mut undisturbed = SNAPSHOT.world();
-    SNAPSHOT.run(&mut undisturbed);
-    let trace = undisturbed.kubernetes.lock().trace.clone();
-    for (call, text) in (1..).zip(trace) {
-        if text.contains(" get ") || text.contains(" list ") {
-            continue;
-        }
-        let mut world = SNAPSHOT.world();
-        world.kubernetes.after_call(call, move |state| deed(state));
-        SNAPSHOT.run(&mut world);
-        assert_complete(SNAPSHOT, &world, &format!("{what} after {text}"));
-    }
-}
-
 #[test]
 fn a_temporary_claim_that_users_delete_is_restored_again() {
-    let deed = |state: &mut State| {
+    let delete = |state: &mut State| {
         if let Some(temporary) = restored_in(state) {
             state.delete(Kind::PersistentVolumeClaim, &key(&temporary));
         }
     };
-    with_deed_at_each_write(deed, "the temporary PVC was deleted");
+    with_change_after_each_write(SNAPSHOT, delete, |world, what| assert_complete(SNAPSHOT, world, what));
 }
 
 #[test]
 fn a_claim_that_users_put_in_the_place_of_the_temporary_one_is_not_read() {
-    let deed = |state: &mut State| {
-        let Some(prime) = state
-            .all(Kind::PersistentVolumeClaim)
-            .into_iter()
-            .find(|claim| crate::scenarios::is_prime(&key(claim).name))
-        else {
-            return;
-        };
-        // After the clone is complete, a PVC of this name is the user's own matter.
+    let forge = |state: &mut State| {
+        let Some(prime) = prime_in(state) else { return };
+        // A PVC of this name that is created after the clone is complete is not deleted.
         let is_complete = !prime["metadata"]["annotations"]["decant.dev/outcome"].is_null();
         if is_complete || restored_in(state).is_some() || !prime["metadata"]["deletionTimestamp"].is_null() {
             return;
@@ -140,7 +121,7 @@ fn a_claim_that_users_put_in_the_place_of_the_temporary_one_is_not_read() {
         state.add(Kind::PersistentVolume, volume).unwrap();
         state.content.insert("forged".to_owned(), Content::Whole("forged data".to_owned()));
     };
-    with_deed_at_each_write(deed, "a PVC was forged");
+    with_change_after_each_write(SNAPSHOT, forge, |world, what| assert_complete(SNAPSHOT, world, what));
 }
 
 #[test]
@@ -162,4 +143,50 @@ fn the_record_of_the_temporary_claim_cannot_be_moved_to_another_one() {
     let content = world.kubernetes.lock().content.clone();
     assert!(content.values().all(|content| *content != Content::Partial), "{:#?}", last(&world.kubernetes));
     assert!(content.values().any(|content| *content == Content::Whole(DATA.to_owned())));
+}
+
+/// A second snapshot that may be cloned, in the same namespace.
+fn add_other_snapshot(state: &mut State) {
+    let name = Key::new("s", "other");
+    let snapshot = json!({
+        "metadata": { "namespace": "s", "name": "other", "annotations": { "decant.dev/allow-clone-to": "t" } },
+        "spec": { "source": { "persistentVolumeClaimName": "golden" } },
+        "status": { "readyToUse": true, "restoreSize": "1Gi", "boundVolumeSnapshotContentName": "other" },
+    });
+    let snapshot = state.add(Kind::VolumeSnapshot, snapshot).unwrap();
+    let content = json!({
+        "metadata": { "name": "other" },
+        "spec": { "driver": PROVISIONER, "sourceVolumeMode": "Block",
+                  "volumeSnapshotRef": { "uid": uid(&snapshot) } },
+    });
+    state.add(Kind::VolumeSnapshotContent, content).unwrap();
+    state.snapshots.insert(name, Content::Whole("other".to_owned()));
+}
+
+#[test]
+fn what_was_restored_from_another_snapshot_is_not_read() {
+    let change = |state: &mut State| {
+        let had_pods = state.trace.iter().any(|call| call.contains(" create Pod "));
+        add_other_snapshot(state);
+        state.change(Kind::CloneSource, &Key::new("t", "from"), |source| {
+            source["spec"]["source"]["name"] = "other".into();
+            source["metadata"]["annotations"] = json!({ "test/had-pods": had_pods.to_string() });
+        });
+    };
+    with_change_after_each_write(SNAPSHOT, change, |world, what| {
+        let kubernetes = &world.kubernetes;
+        let what = format!("{what}: {:#?}", last(kubernetes));
+        assert_eq!(kubernetes.lock().violations, [""; 0], "{what}");
+        let claim = kubernetes.find(Kind::PersistentVolumeClaim, &target()).unwrap();
+        assert_eq!(claim["status"]["phase"], "Bound", "{what}");
+        let volume = claim["spec"]["volumeName"].as_str().unwrap();
+        let content = kubernetes.lock().content.get(volume).cloned();
+        let digest = claim["metadata"]["annotations"]["decant.dev/digest"].as_str().unwrap();
+        let is_of_other = content == Some(Content::Whole("other".to_owned()));
+        assert!(is_of_other || content == Some(Content::Whole(DATA.to_owned())), "{content:?} {what}");
+        assert_eq!(digest, if is_of_other { "decant1:7:other" } else { "decant1:7:dataofgolden" }, "{what}");
+        let source = kubernetes.find(Kind::CloneSource, &Key::new("t", "from")).unwrap();
+        let had_pods = source["metadata"]["annotations"]["test/had-pods"] == "true";
+        assert!(is_of_other || had_pods, "{what}");
+    });
 }

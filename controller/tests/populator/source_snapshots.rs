@@ -1,12 +1,14 @@
-//! Clones of sources in use, of which a snapshot is taken: what is special about them. Faults at each call are tested with all
-//! populations.
+//! Clones of sources in use, of which a snapshot is taken. Faults at each call are tested with all populations
+//! (`uninterrupted.rs`).
 
 use decant_controller::objects::{Key, Kind};
 use decant_controller_test_support::kubernetes::{Content, State, key, uid};
 use decant_controller_test_support::running_cluster::{RunningCluster, last};
 use serde_json::{Value, json};
 
-use crate::scenarios::{Asker, DATA, IN_USE, Scenario, assert_complete, is_prime, restored, target};
+use crate::scenarios::{
+    Asker, DATA, IN_USE, Scenario, assert_complete, prime_in, restored, target, with_change_after_each_write,
+};
 
 /// The snapshot that the controller took, if there is one.
 fn taken(state: &State) -> Option<Value> {
@@ -14,12 +16,7 @@ fn taken(state: &State) -> Option<Value> {
     snapshots.into_iter().find(|snapshot| key(snapshot).name.starts_with("decant-snapshot-"))
 }
 
-fn prime(state: &State) -> Option<Value> {
-    let claims = state.all(Kind::PersistentVolumeClaim);
-    claims.into_iter().find(|claim| is_prime(&key(claim).name))
-}
-
-/// The message of the clone's last problem.
+/// The error that the annotation of the target has.
 fn error(world: &RunningCluster) -> String {
     let claim = world.kubernetes.find(Kind::PersistentVolumeClaim, &target()).unwrap();
     claim["metadata"]["annotations"]["cdi.kubevirt.io/cloneError"].as_str().unwrap_or_default().to_owned()
@@ -106,37 +103,21 @@ fn the_class_of_snapshots_is_that_of_the_profile_and_else_the_default() {
     assert_eq!((class(true).as_str(), class(false).as_str()), ("c", "b"));
 }
 
-/// Calls `deed` after each write of the population.
-fn with_deed_at_each_write(deed: impl Fn(&mut State) + Copy + Send + 'static, what: &str) {
-    let mut undisturbed = IN_USE.world();
-    IN_USE.run(&mut undisturbed);
-    let trace = undisturbed.kubernetes.lock().trace.clone();
-    for (call, text) in (1..).zip(trace) {
-        if text.contains(" get ") || text.contains(" list ") {
-            continue;
-        }
-        let mut world = IN_USE.world();
-        world.kubernetes.after_call(call, move |state| deed(state));
-        IN_USE.run(&mut world);
-        assert_complete(IN_USE, &world, &format!("{what} after {text}"));
-    }
-}
-
 #[test]
 fn a_snapshot_that_users_delete_is_taken_again_until_it_is_restored() {
-    let deed = |state: &mut State| {
+    let delete = |state: &mut State| {
         if let Some(snapshot) = taken(state) {
             state.delete(Kind::VolumeSnapshot, &key(&snapshot));
         }
     };
-    with_deed_at_each_write(deed, "the snapshot was deleted");
+    with_change_after_each_write(IN_USE, delete, |world, what| assert_complete(IN_USE, world, what));
 }
 
 #[test]
 fn a_snapshot_that_users_put_in_the_place_of_the_own_one_is_not_read() {
-    let deed = |state: &mut State| {
-        let Some(prime) = prime(state) else { return };
-        // After the clone is complete, a VolumeSnapshot of this name is the user's own matter.
+    let forge = |state: &mut State| {
+        let Some(prime) = prime_in(state) else { return };
+        // A VolumeSnapshot of this name that is created after the clone is complete is not deleted.
         let is_complete = !prime["metadata"]["annotations"]["decant.dev/outcome"].is_null();
         if is_complete || !prime["metadata"]["deletionTimestamp"].is_null() {
             return;
@@ -157,14 +138,14 @@ fn a_snapshot_that_users_put_in_the_place_of_the_own_one_is_not_read() {
             .unwrap();
         state.snapshots.insert(name, Content::Whole("forged data".to_owned()));
     };
-    with_deed_at_each_write(deed, "a snapshot was forged");
+    with_change_after_each_write(IN_USE, forge, |world, what| assert_complete(IN_USE, world, what));
 }
 
 #[test]
 fn the_record_of_the_snapshot_cannot_be_moved_to_another_one() {
     let mut world = IN_USE.world();
     world.settle_until(|kubernetes| taken(&kubernetes.lock()).is_some());
-    let name = prime(&world.kubernetes.lock()).map(|prime| key(&prime)).unwrap();
+    let name = prime_in(&world.kubernetes.lock()).map(|prime| key(&prime)).unwrap();
     world.kubernetes.lock().change(Kind::PersistentVolumeClaim, &name, |prime| {
         let annotations = &mut prime["metadata"]["annotations"];
         let record = annotations["decant.dev/source-snapshot"].as_str().unwrap_or_default();

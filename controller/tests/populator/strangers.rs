@@ -7,33 +7,9 @@ use decant_controller_test_support::running_cluster::{RunningCluster, last};
 use serde_json::{Value, json};
 
 use crate::scenarios::{
-    ACROSS, DATA, Scenario, assert_complete, assert_gone, is_prime, prime, size, target, volumes,
+    ACROSS, DATA, assert_complete, assert_gone, prime, prime_in, size, target, volumes,
+    with_change_after_each_write,
 };
-
-/// Runs a population once for each of its calls, with `deed` right after the call, until nothing more happens.
-fn with_deed_at_each_call(
-    scenario: Scenario,
-    deed: impl Fn(&mut State) + Copy + Send + 'static,
-    mut check: impl FnMut(&mut RunningCluster, &str),
-) {
-    let mut undisturbed = scenario.world();
-    scenario.run(&mut undisturbed);
-    let trace = undisturbed.kubernetes.lock().trace.clone();
-    for (call, text) in (1..).zip(trace) {
-        if text.contains(" get ") || text.contains(" list ") {
-            continue;
-        }
-        let mut world = scenario.world();
-        world.kubernetes.after_call(call, move |state| deed(state));
-        scenario.run(&mut world);
-        check(&mut world, &format!("interference after {text}"));
-    }
-}
-
-fn prime_in(state: &State) -> Option<Value> {
-    let claims = state.all(Kind::PersistentVolumeClaim);
-    claims.into_iter().find(|claim| is_prime(&key(claim).name))
-}
 
 fn annotate(state: &mut State, name: &Key, annotations: &Value) {
     state.change(Kind::PersistentVolumeClaim, name, |claim| {
@@ -86,7 +62,7 @@ fn add_claim_with(world_state: &mut State, name: &Key, data: &str) {
 
 #[test]
 fn a_prime_that_is_replaced_by_a_copy_is_not_used() {
-    let deed = |state: &mut State| {
+    let change = |state: &mut State| {
         let Some(prime) = prime_in(state) else { return };
         force_away(state, &key(&prime));
         let mut copy = prime.clone();
@@ -94,7 +70,7 @@ fn a_prime_that_is_replaced_by_a_copy_is_not_used() {
         copy["spec"].as_object_mut().unwrap().remove("volumeName");
         state.add(Kind::PersistentVolumeClaim, copy).unwrap();
     };
-    with_deed_at_each_call(ACROSS, deed, |world, what| {
+    with_change_after_each_write(ACROSS, change, |world, what| {
         // After the volume was handed over, the copy is a PVC like any other.
         if let Some(copy) = prime(&world.kubernetes) {
             let claim = world.kubernetes.find(Kind::PersistentVolumeClaim, &target()).unwrap();
@@ -108,7 +84,7 @@ fn a_prime_that_is_replaced_by_a_copy_is_not_used() {
 
 #[test]
 fn what_users_write_on_a_prime_changes_nothing() {
-    let deed = |state: &mut State| {
+    let change = |state: &mut State| {
         add_claim_with(state, &Key::new("s", "evil"), "evil");
         let Some(prime) = prime_in(state) else { return };
         let forged = json!({
@@ -119,7 +95,7 @@ fn what_users_write_on_a_prime_changes_nothing() {
         });
         annotate(state, &key(&prime), &forged);
     };
-    with_deed_at_each_call(ACROSS, deed, |world, what| {
+    with_change_after_each_write(ACROSS, change, |world, what| {
         // The stranger's own objects are no leftovers.
         world.kubernetes.user_delete(Kind::PersistentVolumeClaim, &Key::new("s", "evil"));
         world.kubernetes.user_delete(Kind::PersistentVolume, &Key::new("", "s-evil"));
@@ -131,7 +107,7 @@ fn what_users_write_on_a_prime_changes_nothing() {
 #[test]
 fn a_prime_that_is_deleted_at_any_time_is_created_again() {
     for is_forced in [false, true] {
-        let deed = move |state: &mut State| {
+        let change = move |state: &mut State| {
             let Some(prime) = prime_in(state) else { return };
             if is_forced {
                 force_away(state, &key(&prime));
@@ -139,14 +115,14 @@ fn a_prime_that_is_deleted_at_any_time_is_created_again() {
                 state.delete(Kind::PersistentVolumeClaim, &key(&prime));
             }
         };
-        with_deed_at_each_call(ACROSS, deed, |world, what| assert_complete(ACROSS, world, what));
+        with_change_after_each_write(ACROSS, change, |world, what| assert_complete(ACROSS, world, what));
     }
 }
 
 #[test]
 fn the_volume_is_not_handed_over_while_a_pod_has_mounted_it() {
     for attempt in 0..3 {
-        let deed = move |state: &mut State| {
+        let change = move |state: &mut State| {
             let Some(prime) = prime_in(state) else { return };
             if prime["spec"]["volumeName"].is_null() {
                 return;
@@ -162,7 +138,7 @@ fn the_volume_is_not_handed_over_while_a_pod_has_mounted_it() {
                 state.delete(Kind::CloneSource, &Key::new("t", "from"));
             }
         };
-        with_deed_at_each_call(ACROSS, deed, |world, what| {
+        with_change_after_each_write(ACROSS, change, |world, what| {
             let pod = Key::new("s", "stranger");
             if world.kubernetes.find(Kind::Pod, &pod).is_some() && attempt != 1 {
                 let claim = world.kubernetes.find(Kind::PersistentVolumeClaim, &target()).unwrap();
@@ -184,7 +160,7 @@ fn the_volume_is_not_handed_over_while_a_pod_has_mounted_it() {
 
 #[test]
 fn a_finalizer_of_a_stranger_on_the_prime_does_not_hold_the_target() {
-    let deed = |state: &mut State| {
+    let change = |state: &mut State| {
         if let Some(prime) = prime_in(state) {
             state.change(Kind::PersistentVolumeClaim, &key(&prime), |claim| {
                 claim["metadata"]["finalizers"].as_array_mut().unwrap().push("stranger/hold".into());
@@ -192,7 +168,7 @@ fn a_finalizer_of_a_stranger_on_the_prime_does_not_hold_the_target() {
         }
         state.delete(Kind::PersistentVolumeClaim, &target());
     };
-    with_deed_at_each_call(ACROSS, deed, |world, what| {
+    with_change_after_each_write(ACROSS, change, |world, what| {
         let kubernetes = world.kubernetes.clone();
         assert_eq!(
             kubernetes.find(Kind::PersistentVolumeClaim, &target()),
@@ -257,19 +233,20 @@ fn records_of_another_target_are_of_no_use() {
 
 #[test]
 fn cdis_mark_on_a_target_ends_no_population() {
-    let deed = |state: &mut State| annotate(state, &target(), &json!({ "k8s.io/CloneOf": "true" }));
-    with_deed_at_each_call(ACROSS, deed, |world, what| assert_complete(ACROSS, world, what));
+    let change = |state: &mut State| annotate(state, &target(), &json!({ "k8s.io/CloneOf": "true" }));
+    with_change_after_each_write(ACROSS, change, |world, what| assert_complete(ACROSS, world, what));
 }
 
 #[test]
 fn a_target_that_says_it_is_a_prime_is_a_target() {
-    let deed = |state: &mut State| annotate(state, &target(), &json!({ "decant.dev/populates": "s/golden" }));
-    with_deed_at_each_call(ACROSS, deed, |world, what| assert_complete(ACROSS, world, what));
+    let change =
+        |state: &mut State| annotate(state, &target(), &json!({ "decant.dev/populates": "s/golden" }));
+    with_change_after_each_write(ACROSS, change, |world, what| assert_complete(ACROSS, world, what));
 }
 
 #[test]
 fn a_target_whose_records_are_removed_is_filled_again() {
-    let deed = |state: &mut State| {
+    let change = |state: &mut State| {
         annotate(
             state,
             &target(),
@@ -277,7 +254,7 @@ fn a_target_whose_records_are_removed_is_filled_again() {
             "decant.dev/prime": null, "decant.dev/populated-volume": null, "decant.dev/outcome": null }),
         );
     };
-    with_deed_at_each_call(ACROSS, deed, |world, what| {
+    with_change_after_each_write(ACROSS, change, |world, what| {
         assert_eq!(world.kubernetes.lock().violations, [""; 0], "{what}: {:#?}", last(&world.kubernetes));
         let claim = world.kubernetes.find(Kind::PersistentVolumeClaim, &target()).unwrap();
         assert_eq!(claim["status"]["phase"], "Bound", "{what}: {:#?}", last(&world.kubernetes));
@@ -316,7 +293,7 @@ fn without_permission_nothing_is_created_and_a_denial_tells_nothing_about_the_so
 #[test]
 fn a_source_that_changes_during_the_clone_gives_no_access_and_no_wrong_digest() {
     for (namespace, name) in [("x", "vault"), ("s", "other")] {
-        let deed = move |state: &mut State| {
+        let change = move |state: &mut State| {
             add_claim_with(state, &Key::new(namespace, name), name);
             if namespace == "s" {
                 annotate(state, &Key::new("s", "other"), &json!({ "decant.dev/allow-clone-to": "t" }));
@@ -325,7 +302,7 @@ fn a_source_that_changes_during_the_clone_gives_no_access_and_no_wrong_digest() 
                 source["spec"]["source"] = json!({ "name": name, "namespace": namespace });
             });
         };
-        with_deed_at_each_call(ACROSS, deed, |world, what| {
+        with_change_after_each_write(ACROSS, change, |world, what| {
             let kubernetes = &world.kubernetes;
             let what = format!("{what}: {:#?}", last(kubernetes));
             assert_eq!(kubernetes.lock().violations, [""; 0], "{what}");
@@ -398,7 +375,7 @@ fn a_quota_in_the_namespace_of_the_source_is_reported_on_the_target() {
 
 #[test]
 fn a_volume_that_is_bound_to_the_target_by_its_user_leaves_no_prime() {
-    let deed = |state: &mut State| {
+    let change = |state: &mut State| {
         let claim = state.get(Kind::PersistentVolumeClaim, &target()).unwrap();
         if !claim["spec"]["volumeName"].is_null() {
             return;
@@ -414,7 +391,7 @@ fn a_volume_that_is_bound_to_the_target_by_its_user_leaves_no_prime() {
             )
             .unwrap();
     };
-    with_deed_at_each_call(ACROSS, deed, |world, what| {
+    with_change_after_each_write(ACROSS, change, |world, what| {
         let kubernetes = &world.kubernetes;
         let what = format!("{what}: {:#?}", last(kubernetes));
         let claim = kubernetes.find(Kind::PersistentVolumeClaim, &target()).unwrap();

@@ -14,23 +14,12 @@ use std::time::Duration;
 
 use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
 use decant_controller::certificates::pki::Pki;
-use decant_controller::cluster_settings::LivePolicy;
 use decant_controller::objects::{Claim, DataVolume, Key, Kind, Object, Pod, Uid, decode};
-use decant_controller::pods::made::MadePods;
 use decant_controller::policy::{Policy, Transfer};
-use decant_controller::progress::poller::Pollers;
-use decant_controller::progress::scraper::Scraper;
-use decant_controller::progress::write_budget::WriteBudget;
-use decant_controller::reconcile::act::Executor;
-use decant_controller::reconcile::observe::Observer;
-use decant_controller::reconcile::observe::drivers::Drivers;
-use decant_controller::reconcile::permission::guarded::Guarded;
-use decant_controller::reconcile::permission::judge::Judge;
-use decant_controller::reconcile::reconciler::{Reconciler, Rounds};
-use decant_controller::reconcile::scheduling::CloneScheduler;
+use decant_controller::reconcile::reconciler::Reconciler;
 use decant_controller::token::key::TokenKey;
-use decant_controller::watch::queue::Queue;
-use decant_controller::watch::store::{Store, StoreObject, Stores};
+use decant_controller::watch::store::{Store, StoreObject};
+use decant_controller_test_support::running_cluster::reconciler;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -166,38 +155,8 @@ impl TestController {
         }
         let stub = Arc::new(stub);
         let flags = Policy { transfer: Transfer::Network, ..Policy::default() };
-        let policy = Arc::new(LivePolicy::new(flags.clone()));
-        let cluster: Arc<dyn Cluster> = stub.clone();
         let keys = Arc::new(TokenKey::new(&[7; 32]));
-        let made = Arc::new(MadePods::default());
-        let scheduler = Arc::new(CloneScheduler::new(flags.scheduling.clone()));
-        let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&PKI), flags.intervals.scrape_limit);
-        let reconciler = Reconciler {
-            cluster: Arc::clone(&cluster),
-            observer: Observer {
-                cluster: Arc::clone(&cluster),
-                stores: Arc::new(Stores::new(Arc::clone(&keys))),
-                scheduler: Arc::clone(&scheduler),
-                judge: Judge::new(
-                    Arc::clone(&cluster),
-                    Arc::clone(&keys),
-                    Guarded::new(Arc::clone(&cluster), "decant".to_owned(), "cdi-api".to_owned()),
-                ),
-                keys: Arc::clone(&keys),
-                pki: Arc::clone(&PKI),
-                made: Arc::clone(&made),
-                drivers: Drivers::default(),
-                policy: Arc::clone(&policy),
-            },
-            executor: Executor::new(cluster, Arc::clone(&PKI), Arc::clone(&policy), keys, made, scheduler),
-            pollers: Arc::new(Pollers::new(scraper, flags.intervals.clone(), Arc::new(|_| {}))),
-            queue: Arc::new(Queue::default()),
-            budget: WriteBudget::new(&flags.intervals),
-            policy,
-            rounds: Rounds::default(),
-            unreadable: Arc::default(),
-            last_errors: Mutex::default(),
-        };
+        let reconciler = reconciler(stub.clone(), flags, keys, Arc::clone(&PKI));
         Self { stub, reconciler }
     }
 

@@ -1,5 +1,4 @@
-//! What every Decant program does once per process: logging, signals, panics, stopping, resource limits. And the memory
-//! that it reads into.
+//! What every Decant process needs: logging, signals, panics, stopping, resource limits, and buffers for reads.
 
 pub mod descriptor_limit;
 pub mod log;

@@ -1,12 +1,12 @@
-//! Memory that the kernel copies to, at a chosen position relative to the pages of memory.
+//! Buffers for reads from files and sockets, at a chosen offset in a memory page.
 //!
-//! Reading a file copies from a page of the page cache, and its content mostly starts with that page. If the destination
-//! lies 1 to 31 bytes after the start of a page, some processors (AMD's Zen) copy at a quarter of their speed, and an
-//! allocator places large buffers 16 bytes after one. `a_read` in `cloner/benches/stages.rs` measures it.
+//! The kernel copies file content from the page cache, where it usually starts at a page boundary. If the destination
+//! starts 1 to 31 bytes after a page boundary, some processors (AMD Zen) copy at a quarter of their speed. Allocators
+//! place large buffers 16 bytes after one. `a_read` in `cloner/benches/stages.rs` measures it.
 
 use std::ops::{Deref, DerefMut};
 
-/// The size of a page, or a divisor of it: a larger page starts at a multiple of this, too.
+/// The page size, or a divisor of it: larger pages start at multiples of this, too.
 const PAGE_BYTES: usize = 4 << 10;
 
 /// Zeroed memory of a fixed length. It is empty by default.
@@ -18,17 +18,18 @@ pub struct PageBuffer {
 }
 
 impl PageBuffer {
-    /// `len` bytes that start at the start of a page.
+    /// A buffer of `len` bytes that starts at a page boundary.
     pub fn aligned(len: usize) -> Self {
-        Self::after_page_start(len, 0)
+        Self::at_page_offset(len, 0)
     }
 
-    /// `len` bytes. The first one lies `distance` bytes (less than a page) after the start of a page.
-    pub fn after_page_start(len: usize, distance: usize) -> Self {
+    /// A buffer of `len` bytes that starts `offset` bytes (less than a page) after a page boundary.
+    pub fn at_page_offset(len: usize, offset: usize) -> Self {
         let memory = vec![0; len + PAGE_BYTES];
-        // The addresses of a vector do not change while its capacity does not. Without a known address it is only slow.
+        // The memory of a vector does not move unless its capacity changes. `align_offset` may return `usize::MAX`; then the
+        // buffer is not aligned, which is only slower.
         let to_page = memory.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
-        Self { start: (to_page + distance) % PAGE_BYTES, memory, len }
+        Self { start: (to_page + offset) % PAGE_BYTES, memory, len }
     }
 }
 
@@ -51,17 +52,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_byte_has_the_requested_distance_to_a_page() {
-        for (len, distance) in [(1, 0), (1, 4095), (262_144, 0), (262_144, 46), (10_000, 64)] {
-            let buffer = PageBuffer::after_page_start(len, distance);
-            assert_eq!(buffer.as_ptr().addr() % PAGE_BYTES, distance);
+    fn a_buffer_starts_at_the_requested_page_offset() {
+        for (len, offset) in [(1, 0), (1, 4095), (262_144, 0), (262_144, 46), (10_000, 64)] {
+            let buffer = PageBuffer::at_page_offset(len, offset);
+            assert_eq!(buffer.as_ptr().addr() % PAGE_BYTES, offset);
             assert_eq!(*buffer, vec![0; len]);
         }
         assert_eq!(PageBuffer::aligned(100).as_ptr().addr() % PAGE_BYTES, 0);
     }
 
     #[test]
-    fn it_keeps_its_place_when_it_is_moved() {
+    fn a_moved_buffer_keeps_its_address() {
         let mut buffer = PageBuffer::aligned(8192);
         buffer[8191] = 7;
         let address = buffer.as_ptr().addr();

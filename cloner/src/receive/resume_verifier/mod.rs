@@ -135,7 +135,7 @@ impl VerifyContent for ResumeVerifier {
             Piece::Data(bytes) => inner.segments.data(bytes),
             Piece::Zeros(len) => inner.segments.zeros(*len),
             Piece::Kept(len) => inner.kept(*len)?,
-            // Only a direct clone shares blocks, and the reader computes its digest.
+            // Only a direct clone shares blocks, and it does not use this verifier.
             Piece::Offer(_) | Piece::Shared(_) => {
                 return Err(Error::damaged("a block is shared over the network"));
             }

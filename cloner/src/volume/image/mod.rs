@@ -36,8 +36,8 @@ pub trait Medium {
     /// Zeroes `len` bytes in the cheapest way that the medium supports. If zeros have to be written, `stop` ends that.
     fn zero(&mut self, offset: u64, len: u64, stop: &Stop) -> Result<()>;
 
-    /// Shares the blocks of the file that is offered, if the medium supports that, and answers the offer. Called before
-    /// anything else was written.
+    /// Shares the blocks of the offered file, if the medium supports that, and answers the offer. Called before anything
+    /// else is written.
     fn share(&mut self, offer: &ShareOffer) -> Result<()> {
         let _ = offer;
         Ok(())

@@ -54,7 +54,7 @@ impl<'a, M: Medium> ImageWriter<'a, M> {
             match piece {
                 Piece::Data(bytes) => self.data(self.end, bytes)?,
                 Piece::Zeros(len) => self.zeros(self.end, len)?,
-                // The medium has shared bytes, too.
+                // The medium already has both.
                 Piece::Kept(len) | Piece::Shared(len) => self.kept(self.end, len)?,
                 Piece::Offer(offer) => self.medium.share(offer)?,
             }

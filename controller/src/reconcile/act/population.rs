@@ -126,7 +126,7 @@ impl Executor {
         else {
             return Ok(());
         };
-        self.held(target)?;
+        self.require_held(target)?;
         let object = restored::object(target, &snapshot, source);
         let Some(object) = created(self.cluster.create(Kind::PersistentVolumeClaim, &object))? else {
             // The next observation shows whose it is.
@@ -137,22 +137,23 @@ impl Executor {
         self.record_restored(seen, &restored)
     }
 
-    /// The target as it is now. Fails unless it is held: what follows would outlive a claim that is gone.
-    fn held(&self, target: &Claim) -> Result<Claim, ApiError> {
+    /// The target as it is now. Fails unless it has the finalizer: what is created next could outlive a claim without it.
+    fn require_held(&self, target: &Claim) -> Result<Claim, ApiError> {
         let now = self.current(target)?.filter(|now| now.is_held() && !now.metadata.is_deleting());
         now.ok_or_else(|| leaves(target))
     }
 
-    /// Takes a snapshot of the source, which is in use, and records it on the target. The target says first that there may be
-    /// one, because no watch shows it. If this process ends between the calls, the next controller replaces the snapshot.
+    /// Takes a snapshot of the source, which is in use, and records it on the target. The target is annotated first that a
+    /// snapshot may exist, because no watch reports snapshots. If this process ends between the calls, the next controller
+    /// replaces the snapshot.
     pub(super) fn make_snapshot(&self, seen: &Observed) -> Result<(), ApiError> {
         let (Some(target), Some(source), SnapshotChoice::Class(class)) =
             (&seen.target, &seen.named_source, &seen.snapshot_choice)
         else {
             return Ok(());
         };
-        let now = self.held(target)?;
-        // Not over the record of a snapshot that the watch has not brought yet.
+        let now = self.require_held(target)?;
+        // The target may already have a record that the watch has not brought yet. It must not be overwritten.
         if now.metadata.annotation(SOURCE_SNAPSHOT).is_none() {
             self.patch_claim(seen, members(json!({ "annotations": { SOURCE_SNAPSHOT: SNAPSHOT_INTENT } })))?;
         }

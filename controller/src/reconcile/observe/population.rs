@@ -136,7 +136,7 @@ impl Observer {
     /// The claim with the name of the prime. One that the target records counts wherever it is, because the source may
     /// be in another namespace now; any other one only in the namespace of the source.
     fn prime(&self, target: &Claim, seen: &Observed) -> Prime {
-        let known = self.made.claims_of(&target.metadata.key());
+        let known = self.made.uids_of(&target.metadata.key());
         let candidates = self.stores.primes_of(target);
         let ours =
             candidates.iter().find(|prime| records_prime(&target.metadata, &prime.metadata, &self.keys));

@@ -27,9 +27,18 @@ impl Observer {
     /// Observes the temporary PVC, and the snapshot if the clone in `seen` is not complete.
     pub(super) fn observe_snapshot(&self, seen: &mut Observed) -> Result<(), ApiError> {
         seen.restored = self.restored(seen)?;
-        let Origin::Snapshot(key) = &seen.origin else { return self.observe_taken(seen) };
+        // Also if the request named a claim earlier, of which a snapshot was taken: it has to be deleted.
+        self.observe_taken(seen)?;
+        let Origin::Snapshot(key) = &seen.origin else { return Ok(()) };
         if seen.is_marked_done() && seen.outcome.is_some() {
             return Ok(());
+        }
+        let key = &key.clone();
+        // The request named another source earlier: what was restored from it is deleted, and never read for this one.
+        if let Restored::Ours { claim, .. } = &seen.restored
+            && !(claim.metadata.namespace == key.namespace && is_restored_from(claim, &key.name))
+        {
+            seen.restored = Restored::Foreign(Arc::clone(claim));
         }
         let mut snapshot = ObservedSnapshot::default();
         let found = match self.cluster.get(Kind::VolumeSnapshot, key) {
@@ -70,7 +79,7 @@ impl Observer {
             return Ok(Restored::Missing);
         };
         let candidates = self.stores.restored_for(&target.metadata.uid);
-        let known = self.made.claims_of(&target.metadata.key());
+        let known = self.made.uids_of(&target.metadata.key());
         let is_ours = |claim: &&Arc<Claim>| records_restored(&target.metadata, &claim.metadata, &self.keys);
         let recorded = candidates.iter().find(is_ours);
         let ours = recorded.or_else(|| candidates.iter().find(|claim| known.contains(&claim.metadata.uid)));
@@ -155,6 +164,12 @@ impl Observer {
     }
 }
 
+/// Whether `claim` was restored from the VolumeSnapshot `name` of its namespace. Its data source cannot be changed.
+pub(super) fn is_restored_from(claim: &Claim, name: &str) -> bool {
+    let source = claim.spec.data_source.as_ref().or(claim.spec.data_source_ref.as_ref());
+    source.is_some_and(|source| source.kind == Kind::VolumeSnapshot.name() && source.name == name)
+}
+
 /// The access modes that the class `class` is known to support.
 fn access_modes(class: &str, taken_of: Option<&Claim>, seen: &Observed) -> Vec<String> {
     let of_class = |claim: &&Claim| claim.spec.storage_class_name.as_deref() == Some(class);
@@ -205,7 +220,7 @@ pub(super) fn source(seen: &Observed, snapshot: &ObservedSnapshot) -> Option<Cla
     })
 }
 
-/// The annotations of a source claim about its content, which is that of its snapshot.
+/// The annotations of a source claim that describe its content. They also describe the content of a snapshot of it.
 fn of_content(named: &Claim) -> BTreeMap<String, String> {
     let names = [CONTENT_TYPE, IMAGE_BYTES, IMAGE_CAPACITY].into_iter();
     names.filter_map(|name| Some((name.to_owned(), named.metadata.annotation(name)?.to_owned()))).collect()

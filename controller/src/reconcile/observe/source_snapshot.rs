@@ -11,14 +11,15 @@ use crate::objects::snapshot::VolumeSnapshotClass;
 use crate::objects::{Claim, Key, Kind, StorageProfile, VolumeSnapshot, names};
 use crate::policy::SourceInUse;
 use crate::reconcile::observe::Observer;
-use crate::reconcile::observe::snapshot::{source, unreadable};
+use crate::reconcile::observe::snapshot::{is_restored_from, source, unreadable};
 use crate::reconcile::observed::{
     Observed, ObservedSnapshot, Origin, Restored, SnapshotChoice, TakenSnapshot,
 };
 use crate::reconcile::population::record::SnapshotRecord;
 
 impl Observer {
-    /// Observes the snapshot of the source claim, and lets the clone in `seen` read what is restored from it.
+    /// Observes the snapshot that was taken of a source claim. If the source is a claim, lets the clone in `seen` read what
+    /// is restored from that snapshot.
     pub(super) fn observe_taken(&self, seen: &mut Observed) -> Result<(), ApiError> {
         let wish = seen.source_in_use_wish().unwrap_or(self.policy.now().source_in_use);
         seen.wants_snapshot = wish == SourceInUse::Snapshot;
@@ -71,30 +72,28 @@ impl Observer {
         Ok(())
     }
 
-    /// The VolumeSnapshot `name`: in the namespace of the record, of the source, or of the target if the source is not known.
+    /// Observes the VolumeSnapshot `name` in the namespace of the record; without a record in that of the source, or of the
+    /// target if the source is not known.
     fn taken(&self, target: &Claim, name: &str, seen: &mut Observed) -> Result<(), ApiError> {
         let record = SnapshotRecord::of(&target.metadata, &self.keys);
         let of_source = seen.source_key().map_or(&target.metadata.namespace, |source| &source.namespace);
         let key = Key::new(record.as_ref().map_or(of_source, |record| &record.namespace), name);
+        seen.taken_of = record.as_ref().map(|record| record.source.clone());
         let found = match self.cluster.get(Kind::VolumeSnapshot, &key) {
             Ok(object) => {
                 Arc::new(objects::decode::<VolumeSnapshot>(object).map_err(|e| unreadable(&key, &e))?)
             }
-            Err(e) if e.is_not_found() => {
-                seen.taken_of = record.map(|record| record.source);
-                return Ok(());
-            }
+            Err(e) if e.is_not_found() => return Ok(()),
             Err(e) => return Err(e),
         };
         let uid = &found.metadata.uid;
         let is_recorded = record.as_ref().is_some_and(|record| record.uid == *uid);
-        let is_remembered = || self.made.claims_of(&target.metadata.key()).contains(uid);
+        let is_remembered = || self.made.uids_of(&target.metadata.key()).contains(uid);
         seen.taken = if is_recorded || is_remembered() {
             TakenSnapshot::Ours { snapshot: found, is_recorded }
         } else {
             TakenSnapshot::Foreign(found)
         };
-        seen.taken_of = record.map(|record| record.source);
         Ok(())
     }
 
@@ -147,10 +146,4 @@ fn taken_at(snapshot: &VolumeSnapshot) -> Option<String> {
     let status = snapshot.status.as_ref().filter(|status| status.ready_to_use == Some(true))?;
     // Not all drivers tell it.
     Some(status.creation_time.clone().unwrap_or_else(|| snapshot.metadata.creation_timestamp.clone()))
-}
-
-/// Whether `claim` was restored from the VolumeSnapshot `name`. Its data source cannot be changed.
-fn is_restored_from(claim: &Claim, name: &str) -> bool {
-    let source = claim.spec.data_source.as_ref().or(claim.spec.data_source_ref.as_ref());
-    source.is_some_and(|source| source.kind == Kind::VolumeSnapshot.name() && source.name == name)
 }

@@ -1,7 +1,7 @@
 //! The clone of a snapshot, until the temporary PVC that is restored from it can be read: docs/protocol.md sections 7.2,
 //! 7.5 and 7.6. The snapshot is the one that the request names, or one that is taken of a source in use.
 
-use crate::objects::{Claim, ClaimPhase, VolumeSnapshot};
+use crate::objects::{Claim, ClaimPhase, Key, Meta, VolumeSnapshot};
 use crate::reconcile::observed::{Observed, Origin, Restore, Restored, SnapshotChoice, TakenSnapshot};
 use crate::reconcile::step::{RestoreFault, SnapshotFault, Step};
 
@@ -17,12 +17,12 @@ pub(super) fn unready(seen: &Observed) -> Option<Step> {
     }
 }
 
-/// Whether a snapshot of the source can be cloned, which is in use.
+/// Whether the source is in use, and a snapshot of it is wanted and can be taken.
 pub(super) fn may_be_taken(seen: &Observed) -> bool {
     matches!(seen.snapshot_choice, SnapshotChoice::Class(_))
 }
 
-/// The step if a snapshot is taken of the source, and cannot be restored yet.
+/// The step until the snapshot that is taken of a source in use can be restored.
 pub(super) fn taking(seen: &Observed, claim: &Claim) -> Option<Step> {
     if !matches!(seen.origin, Origin::Claim(_)) {
         return None;
@@ -46,7 +46,7 @@ pub(super) fn taking(seen: &Observed, claim: &Claim) -> Option<Step> {
             Some(Step::ReplaceRestored(RestoreFault::SnapshotGone))
         }
         TakenSnapshot::Ours { snapshot, .. } => unfinished(seen, snapshot),
-        TakenSnapshot::Foreign(snapshot) if may_be_taken(seen) => Some(strange_snapshot(snapshot, claim)),
+        TakenSnapshot::Foreign(snapshot) if may_be_taken(seen) => Some(unrecorded_snapshot(snapshot, claim)),
         TakenSnapshot::Missing if may_be_taken(seen) && !seen.makes_pause => Some(Step::MakeSnapshot),
         TakenSnapshot::Missing if may_be_taken(seen) => Some(Step::TakingSnapshot(None)),
         TakenSnapshot::Foreign(_) | TakenSnapshot::Missing => None,
@@ -63,28 +63,49 @@ fn unfinished(seen: &Observed, snapshot: &VolumeSnapshot) -> Option<Step> {
     }
 }
 
-/// The step if the VolumeSnapshot with the name of that of the source is not known to be this controller's.
-fn strange_snapshot(snapshot: &VolumeSnapshot, claim: &Claim) -> Step {
-    if snapshot.metadata.is_deleting() {
-        return Step::SnapshotLeaving;
+/// An object with the name of one that this controller creates, but without a record of it.
+enum Unrecorded {
+    /// It is being deleted.
+    Leaving,
+    /// Its annotation says that it is for this clone. This controller created it and ended before it could record it, or a
+    /// user copied the annotation.
+    Unproven,
+    /// It is for something else.
+    InTheWay,
+}
+
+impl Unrecorded {
+    /// Classifies the object with the metadata `meta`, whose annotation names `made_for`, for the clone into `claim`.
+    fn of(meta: &Meta, made_for: Option<&Key>, claim: &Claim) -> Self {
+        if meta.is_deleting() {
+            Self::Leaving
+        } else if made_for == Some(&claim.metadata.key()) {
+            Self::Unproven
+        } else {
+            Self::InTheWay
+        }
     }
-    // It was created by this controller, which ended before it could record it, or by a user who copied it.
-    if snapshot.taken_for() == Some(claim.metadata.key()) {
-        return Step::ReplaceSnapshot(SnapshotFault::Unproven);
+}
+
+/// The step if the VolumeSnapshot with the name of the clone's snapshot has no record.
+fn unrecorded_snapshot(snapshot: &VolumeSnapshot, claim: &Claim) -> Step {
+    match Unrecorded::of(&snapshot.metadata, snapshot.taken_for().as_ref(), claim) {
+        Unrecorded::Leaving => Step::SnapshotLeaving,
+        Unrecorded::Unproven => Step::ReplaceSnapshot(SnapshotFault::Unproven),
+        Unrecorded::InTheWay => Step::SnapshotInTheWay(format!(
+            "VolumeSnapshot {} has the name of the snapshot that this clone takes of its source, and this controller did not create \
+             it; delete it",
+            snapshot.metadata.key()
+        )),
     }
-    Step::SnapshotInTheWay(format!(
-        "VolumeSnapshot {} has the name of the snapshot that this clone takes of its source, and this controller did not create \
-         it; delete it",
-        snapshot.metadata.key()
-    ))
 }
 
 /// The step if the source is a snapshot, and no PVC that was restored from it can be read yet.
 pub(super) fn restoring(seen: &Observed, claim: &Claim) -> Option<Step> {
-    // Only clones of snapshots need a PVC.
+    // Only clones of snapshots need a temporary PVC.
     seen.snapshot.as_ref()?;
     match &seen.restored {
-        Restored::Foreign(restored) => Some(strange(restored, claim)),
+        Restored::Foreign(restored) => Some(unrecorded_restored(restored, claim)),
         Restored::Ours { claim: restored, .. } if restored.metadata.is_deleting() => {
             Some(Step::RestoredLeaving)
         }
@@ -100,18 +121,15 @@ pub(super) fn restoring(seen: &Observed, claim: &Claim) -> Option<Step> {
     }
 }
 
-/// The step if the claim with the name of the temporary PVC is not known to be this controller's.
-fn strange(restored: &Claim, claim: &Claim) -> Step {
-    if restored.metadata.is_deleting() {
-        return Step::RestoredLeaving;
+/// The step if the claim with the name of the temporary PVC has no record.
+fn unrecorded_restored(restored: &Claim, claim: &Claim) -> Step {
+    match Unrecorded::of(&restored.metadata, restored.restored_for().as_ref(), claim) {
+        Unrecorded::Leaving => Step::RestoredLeaving,
+        Unrecorded::Unproven => Step::ReplaceRestored(RestoreFault::Unproven),
+        Unrecorded::InTheWay => Step::RestoredInTheWay(format!(
+            "PVC {} has the name of the temporary PVC that this clone restores from the snapshot, and this controller did not \
+             create it; delete it",
+            restored.metadata.key()
+        )),
     }
-    // It was created by this controller, which ended before it could record it, or by a user who copied it.
-    if restored.restored_for() == Some(claim.metadata.key()) {
-        return Step::ReplaceRestored(RestoreFault::Unproven);
-    }
-    Step::RestoredInTheWay(format!(
-        "PVC {} has the name of the temporary PVC that this clone restores from the snapshot, and this controller did not create \
-         it; delete it",
-        restored.metadata.key()
-    ))
 }

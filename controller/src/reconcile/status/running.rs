@@ -279,7 +279,7 @@ fn snapshot_fault(fault: SnapshotFault) -> &'static str {
             "the snapshot of the source has no record of this controller, so its content is not trusted; it is taken again"
         }
         SnapshotFault::OtherSource => {
-            "the snapshot was taken of an earlier source; it is deleted, and the source of now is cloned"
+            "the snapshot was taken of an earlier source; it is deleted, and the current source is cloned"
         }
         SnapshotFault::Unwanted => "the snapshot of the source is deleted, because it is not wanted any more",
     }

@@ -14,9 +14,9 @@ const INBOX_BYTES: usize = 256 << 10;
 /// The initial inbox of a connection: enough for probes and scrapers, and small if a peer opens connections only to
 /// occupy memory.
 const FIRST_INBOX_BYTES: usize = 16 << 10;
-/// The distance of the inbox to the start of a page, which keeps it away from positions to which some processors copy
-/// slowly (see [`PageBuffer`]): what arrives often starts near the start of a page, too.
-const INBOX_DISTANCE_BYTES: usize = 2 << 10;
+/// The offset of the inbox in a memory page. Received data often starts near a page boundary, so an inbox that does, too,
+/// is slow on some processors (see [`PageBuffer`]).
+const INBOX_PAGE_OFFSET_BYTES: usize = 2 << 10;
 /// A read below this size is small: waking the receiver costs both ends more than the data. CDI's source sends 64 KiB of
 /// zeros as 3 KiB.
 const SMALL_READ_BYTES: usize = 16 << 10;
@@ -131,7 +131,7 @@ impl Conn {
         // The last read filled the inbox: more data is likely to be waiting.
         if self.inbox_end == self.inbox.len() && self.inbox.len() < INBOX_BYTES {
             let len = (self.inbox.len() * 4).max(FIRST_INBOX_BYTES);
-            self.inbox = PageBuffer::after_page_start(len, INBOX_DISTANCE_BYTES);
+            self.inbox = PageBuffer::at_page_offset(len, INBOX_PAGE_OFFSET_BYTES);
         }
         loop {
             match self.socket.read(&mut self.inbox) {

@@ -49,7 +49,7 @@ pub(super) struct Manner {
     pub(super) preallocate: bool,
     /// Whether a part of the content exists from a previous attempt and is not written again.
     pub(super) is_reused: bool,
-    /// Whether the file may share blocks of the source, so that it is open for reading, too.
+    /// Whether the file may share blocks of the source. It is then also open for reading.
     pub(super) shares: bool,
 }
 
@@ -91,7 +91,7 @@ pub(super) fn write_content<P: Pull + ?Sized>(
             Piece::Offer(offer) if manner.shares && !manner.preallocate => {
                 is_shared = reflink::accept(offer, file).map_err(failed_at(room.end))?;
                 if is_shared {
-                    // The holes are the holes of the source, and the size is its size.
+                    // The file now has the holes and the size of the source.
                     room.zeros_are_there = true;
                     room.end = size_bytes;
                 }
@@ -201,7 +201,7 @@ fn allocate(file: &File, size_bytes: u64) -> io::Result<bool> {
     }
 }
 
-/// Gives a file that ends at `end` its size. What is added reads as zeros.
+/// Extends a file that ends at `end` to `size_bytes`. The added range reads as zeros.
 pub(super) fn lengthen(file: &File, end: u64, size_bytes: u64, stop: &Stop) -> Result<(), Incomplete> {
     match ftruncate(file, size_bytes) {
         Err(errno) if Call::Truncate.is_dispensable(errno) => {

@@ -1,8 +1,8 @@
-//! A thread that finishes files: writes the content of small ones, sets the attributes and closes all, while the writer
-//! creates the next ones.
+//! A thread that finishes files while the writer creates the next ones: it writes the content of small files, and sets the
+//! attributes of all files and closes them.
 //!
-//! Nothing gets its final name before all files are finished. What is reported as durable ends before the first file
-//! whose content this thread still has ([`Finisher::first_unwritten`]).
+//! Nothing gets its final name before all files are finished. Content that this thread has not written yet, and what
+//! follows it in the stream, is not reported as durable ([`Finisher::first_unwritten`]).
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -22,7 +22,8 @@ use crate::volume::tree::write::small_content::SmallContent;
 
 /// The number of files that are passed together: waking a thread for each file would cost more than it saves.
 const FILES_AT_ONCE: usize = 16;
-/// The number of batches that wait. With the batches of both threads they hold at most 768 KiB of content.
+/// The number of batches that wait. With the batch that the writer fills and the one that this thread finishes, they hold
+/// at most 768 KiB of content.
 const DEPTH: usize = 4;
 
 /// A file that is not finished.
@@ -53,9 +54,9 @@ pub(super) enum Finish {
 pub(super) struct Finisher {
     batch: Vec<Unfinished>,
     files: Sender<Vec<Unfinished>>,
-    /// Where the content of each file starts in the stream that was not written when it was passed.
+    /// The position in the stream of each content that this thread has not reported as written.
     unwritten_from: VecDeque<u64>,
-    /// The number of contents in each batch that was finished.
+    /// For each finished batch, the number of its files with content.
     written: Receiver<usize>,
     /// Holds less than one result for each file that waits, because the writer takes them with every file.
     results: Receiver<Finish>,
@@ -76,7 +77,8 @@ impl Finisher {
                     for file in batch {
                         finish(file, &outcome, &stop);
                     }
-                    // The writer is gone only if it has failed.
+                    // After the results, so that a writer that sees the count also sees a failure. The writer is gone only if
+                    // it has failed.
                     let _ = count.send(contents);
                 }
             })
@@ -90,7 +92,7 @@ impl Finisher {
         })
     }
 
-    /// Takes a file. Its content started at `position_bytes` of the stream. Waits if too many are unfinished.
+    /// Takes a file whose content starts at `position_bytes` of the stream. Waits if too many files are unfinished.
     pub(super) fn take(&mut self, file: Unfinished, position_bytes: u64) -> Result<()> {
         if file.content.is_some() {
             self.unwritten_from.push_back(position_bytes);

@@ -1,5 +1,5 @@
-//! The content of a small file. The writer collects it, and the finisher writes it, so that both share the work: creating
-//! a small file takes the kernel about as long as writing and finishing it.
+//! The content of a small file. The writer collects it and creates the file, and the finisher writes it. This divides the
+//! work evenly: creating a small file takes about as long as writing and finishing it.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,8 +11,8 @@ use crate::stream::{Piece, Pull};
 use crate::tar::reader::ArchiveReader;
 use crate::volume::tree::write::content::{Incomplete, STEP_BYTES, failed_at, lengthen};
 
-/// The size up to which a file is small. For larger files, another copy of the content costs more than the second thread
-/// saves (docs/performance.md).
+/// The maximum size of a small file. For larger files, the additional copy of the content costs more than the second
+/// thread saves (docs/performance.md).
 pub(super) const SMALL_FILE_BYTES: u64 = 8 << 10;
 
 /// The content of one file.
@@ -30,7 +30,8 @@ struct DataRun {
 }
 
 impl SmallContent {
-    /// Takes the content of the current member of `archive`, a file of `size_bytes` that no previous attempt wrote.
+    /// Takes the content of the current member of `archive`: a file of `size_bytes` of which no previous attempt wrote a
+    /// part.
     pub(super) fn take<P: Pull + ?Sized>(
         archive: &mut ArchiveReader<'_, P>,
         size_bytes: u64,

@@ -213,23 +213,23 @@ impl<'a> TreeWriter<'a> {
         let is_written_apart =
             is_finished_apart && !is_reused && !manner.preallocate && entry.size_bytes <= SMALL_FILE_BYTES;
         let start_bytes = archive.position_bytes();
-        if let (Some(finisher), true) = (&mut self.finisher, is_written_apart && entry.size_bytes > 0) {
-            archive.hold_durable(finisher.first_unwritten().or(Some(start_bytes)));
+        if is_written_apart && entry.size_bytes > 0 && self.finisher.is_some() {
+            self.take_results(archive, Some(start_bytes))?;
             let content = Some(SmallContent::take(archive, entry.size_bytes)?);
-            finisher.take(Unfinished { file, content, attributes, name: entry.name.clone() }, start_bytes)?;
-            return self.take_results(archive);
+            let unfinished = Unfinished { file, content, attributes, name: entry.name.clone() };
+            return self.finisher.as_mut().map_or(Ok(()), |finisher| finisher.take(unfinished, start_bytes));
         }
         if let (Some(finisher), true) = (&mut self.finisher, entry.size_bytes >= SIZED_BYTES) {
             // Otherwise nothing of this file would be reported as durable while it is written.
             finisher.write_all()?;
-            self.take_results(archive)?;
+            self.take_results(archive, None)?;
         }
         let written = write_content(archive, &file, entry.size_bytes, manner, self.stop);
         written.map_err(|why| self.incomplete(&entry.name, entry.size_bytes, why))?;
         if let (Some(finisher), true) = (&mut self.finisher, is_finished_apart) {
             let unfinished = Unfinished { file, content: None, attributes, name: entry.name.clone() };
             finisher.take(unfinished, start_bytes)?;
-            return self.take_results(archive);
+            return self.take_results(archive, None);
         }
         let lost = attributes.apply_to(&file).map_err(|cause| self.failed("finish", entry, cause))?;
         if lost.has(Attribute::Mode) {
@@ -240,10 +240,16 @@ impl<'a> TreeWriter<'a> {
         closed.map_err(|cause| self.not_closed(&entry.name, cause))
     }
 
-    /// Takes what the finisher has done so far.
-    fn take_results<P: Pull + ?Sized>(&mut self, archive: &mut ArchiveReader<'_, P>) -> Result<()> {
+    /// Handles what the finisher has done so far. If it has written everything, only the content from `next_bytes` on is
+    /// still unwritten. The position and the results are taken together: content that could not be written must not be
+    /// reported as durable.
+    fn take_results<P: Pull + ?Sized>(
+        &mut self,
+        archive: &mut ArchiveReader<'_, P>,
+        next_bytes: Option<u64>,
+    ) -> Result<()> {
         let Some(finisher) = &mut self.finisher else { return Ok(()) };
-        archive.hold_durable(finisher.first_unwritten());
+        archive.hold_durable(finisher.first_unwritten().or(next_bytes));
         let results: Vec<_> = finisher.results().collect();
         results.into_iter().try_for_each(|result| self.finished(result))
     }

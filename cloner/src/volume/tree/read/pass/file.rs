@@ -23,7 +23,7 @@ use crate::volume::tree::read::pass::{Pass, lost_link};
 /// The file that contains the disk of a virtual machine.
 const DISK_IMAGE: &[u8] = b"disk.img";
 
-/// The size of a read where the map of a shared file has a hole.
+/// The size of a read of data where the map of a shared file has a hole.
 const HOLE_READ_BYTES: u64 = 256 << 10;
 
 /// The map of a file that is stored as sparse.
@@ -162,9 +162,9 @@ impl Pass<'_> {
         }
     }
 
-    /// Writes a hole, which is only part of the digest. The map of the file was made before its blocks were shared, so
-    /// the target's file is read if it has data there: if the filesystem now reports other holes, or if the file was
-    /// changed in between.
+    /// Adds a hole to the digest; a hole has no bytes in the stream. The map of a shared file was made before its blocks
+    /// were shared. If the target's file has data in the hole, because the source was changed in between or the
+    /// filesystem reports other holes, that data is hashed.
     fn hole(&mut self, found: &Found<'_>, shared: Option<&File>, hole: Range<u64>) -> Result<()> {
         let Some(shared) = shared else {
             return self.out.write(Purpose::Digest, Run::Zeros(hole.end - hole.start));
