@@ -50,6 +50,18 @@ impl Unsteady {
         met: &Names,
         buffer: &mut Vec<u8>,
     ) -> Result<()> {
+        self.check_after(|| sleep(LOOK_PAUSE), dir, path, met, buffer)
+    }
+
+    /// The same, with `pause` between two readings of the time.
+    fn check_after(
+        &mut self,
+        mut pause: impl FnMut(),
+        dir: BorrowedFd<'_>,
+        path: &Path,
+        met: &Names,
+        buffer: &mut Vec<u8>,
+    ) -> Result<()> {
         if names_of(dir, path, buffer)? != *met {
             let path = path.display();
             let text = format!("names were added to or removed from {path} while it was read");
@@ -64,7 +76,7 @@ impl Unsteady {
             return Ok(());
         }
         for _ in 0..LOOKS {
-            sleep(LOOK_PAUSE);
+            pause();
             let now = meta_of(dir, path)?;
             if !before.content_differs(&now) {
                 let path = path.display();
@@ -101,7 +113,6 @@ mod tests {
     use super::*;
     use std::fs::{self, File};
     use std::os::fd::AsFd;
-    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::SystemTime;
 
     fn met(names: &[&str]) -> Names {
@@ -144,18 +155,15 @@ mod tests {
         assert!(check(&mut Unsteady::default(), directory.path(), &[]).is_ok());
         fs::write(directory.path().join("a"), "").unwrap();
         let mut unsteady = Unsteady::default();
-        let ended = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let dir = File::open(directory.path()).unwrap();
-                while !ended.load(Ordering::Relaxed) {
-                    dir.set_modified(SystemTime::now()).unwrap();
-                }
-            });
-            let checked = check(&mut unsteady, directory.path(), &["a"]);
-            ended.store(true, Ordering::Relaxed);
-            assert!(checked.is_ok());
-        });
+        let dir = File::open(directory.path()).unwrap();
+        let mut time = SystemTime::UNIX_EPOCH;
+        let tick = || {
+            time += LOOK_PAUSE;
+            dir.set_modified(time).unwrap();
+        };
+        let mut buffer = Vec::with_capacity(4096);
+        let checked = unsteady.check_after(tick, dir.as_fd(), directory.path(), &met(&["a"]), &mut buffer);
+        assert!(checked.is_ok());
         assert!(unsteady.device.is_some());
     }
 }
