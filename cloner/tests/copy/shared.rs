@@ -249,19 +249,20 @@ fn the_limit_holds_while_shared_blocks_are_read() {
     });
 }
 
-/// Starts a slow copy, and kills it when `appears` is there.
-fn killed(source: &Path, target: &Path, appears: &Path) {
+/// Starts a slow copy, and kills it when `appears` has the content of `whole`.
+fn killed(source: &Path, target: &Path, whole: &Path, appears: &Path) {
     let arguments = ["--limit=10MiB/s".as_ref(), source.as_os_str(), target.as_os_str()];
     let mut child = command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until(&appears.display().to_string(), || has_content(appears));
+    until(&appears.display().to_string(), || has_content_of(whole, appears));
     kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
     assert!(!child.wait().unwrap().success());
     assert!(appears.exists());
 }
 
-/// Whether the file has content. It gets all of it in one call.
-fn has_content(path: &Path) -> bool {
-    path.metadata().is_ok_and(|meta| meta.len() > MIB && meta.blocks() * 512 > MIB)
+/// Whether `path` has shared blocks, and the size of `whole`, which it gets with the last of them.
+fn has_content_of(whole: &Path, path: &Path) -> bool {
+    let size_bytes = whole.metadata().unwrap().len();
+    path.metadata().is_ok_and(|meta| meta.len() == size_bytes && meta.blocks() * 512 > MIB)
 }
 
 #[test]
@@ -269,7 +270,7 @@ fn an_image_resumes_after_a_kill() {
     on_each_filesystem(|mounted| {
         let at = |name: &str| mounted.path().join(name);
         let before = free_bytes(mounted.path());
-        killed(&at("image"), &at("b"), &at(".b.decant-partial"));
+        killed(&at("image"), &at("b"), &at("image"), &at(".b.decant-partial"));
         let ended = copy(&[at("image"), at("b")]);
         ended.assert_done();
         assert!(ended.stderr.contains("resuming: the target already has"), "{ended:?}");
@@ -284,7 +285,7 @@ fn an_image_that_changes_after_a_kill_is_copied_as_it_is_then() {
     on_each_filesystem(|mounted| {
         let at = |name: &str| mounted.path().join(name);
         for place in [3 * MIB, 35 * MIB] {
-            killed(&at("image"), &at("b"), &at(".b.decant-partial"));
+            killed(&at("image"), &at("b"), &at("image"), &at(".b.decant-partial"));
             File::options().write(true).open(at("image")).unwrap().write_all_at(b"changed", place).unwrap();
             let ended = copy(&[at("image"), at("b")]);
             ended.assert_done();
@@ -302,7 +303,7 @@ fn a_tree_resumes_after_a_kill() {
         tree(&at("tree"));
         let before = free_bytes(mounted.path());
         for last in ["m2", "n-sparse"] {
-            killed(&at("tree"), &at("b"), &at("b/.decant-partial/new").join(last));
+            killed(&at("tree"), &at("b"), &at("tree").join(last), &at("b/.decant-partial/new").join(last));
             let ended = copy(&[at("tree"), at("b")]);
             ended.assert_done();
             assert!(ended.stdout.trim_end().ends_with(&digest(&at("tree"))), "{ended:?}");
@@ -323,7 +324,7 @@ fn a_source_that_changes_during_the_copy_fails_it() {
         let arguments = ["--limit=10MiB/s".as_ref(), source.as_os_str(), target.as_os_str()];
         let child = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let growing: PathBuf = at(".b.decant-partial");
-        until("shared blocks", || has_content(&growing));
+        until("shared blocks", || has_content_of(&source, &growing));
         File::options().write(true).open(at("image")).unwrap().write_all_at(b"changed", 39 * MIB).unwrap();
         let output = child.wait_with_output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();

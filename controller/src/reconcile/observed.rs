@@ -238,6 +238,9 @@ pub struct Population {
     pub volume: Option<Arc<Volume>>,
     /// Pods that still use the volume although the prime is gone: users can remove the protection of the prime.
     pub users: Vec<Key>,
+    /// Pods of the clone still use it, too, but are being deleted: newer kubelets remove the prime's protection earlier than they
+    /// remove the pods.
+    pub waits_for_own_pods: bool,
     /// How the target's class creates volumes.
     pub provisioner: Provisioner,
     /// What prevents the prime from getting a volume.

@@ -262,11 +262,18 @@ impl TestEnv {
         self.wait("pvc", name, |claim| {
             claim["metadata"]["finalizers"] == json!(["kubernetes.io/pvc-protection"])
         });
-        let pods = kubectl(
-            &["-n", &self.namespace, "get", "pods", "-l", "app=containerized-data-importer", "-o", "name"],
-            None,
-        );
-        assert_eq!(pods, "", "pods are left");
+        // The controller does not wait until a pod that it deleted is gone.
+        let pods =
+            ["-n", &self.namespace, "get", "pods", "-l", "app=containerized-data-importer", "-o", "name"];
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = kubectl(&pods, None);
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "pods are left: {left}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// The backing file or device of a claim, on this machine.

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::content::assert_content;
 use crate::environment::TestEnv;
-use crate::kubectl::kubectl;
 use crate::{MIB, SLOW};
 
 /// `kubectl decant ARGS` in the namespace of a test.
@@ -107,7 +106,8 @@ fn cleanup_removes_retained_pods_and_finished_data_volumes_only() {
             .map(|left| left["kind"].as_str().unwrap().to_owned())
             .collect()
     };
-    assert_eq!(kinds(&found(&["cleanup", "--dry-run", "-o", "json"])), ["Pod", "Pod"]);
+    // The pods end on their own.
+    env.wait("dv", "copy", |_| kinds(&found(&["cleanup", "--dry-run", "-o", "json"])) == ["Pod", "Pod"]);
     assert_eq!(
         kinds(&found(&["cleanup", "--finished", "--yes", "-o", "json"])),
         ["Pod", "Pod", "DataVolume"]
@@ -121,9 +121,5 @@ fn cleanup_removes_retained_pods_and_finished_data_volumes_only() {
     assert!(claim["metadata"].get("ownerReferences").is_none(), "{claim}");
     assert!(claim["metadata"].get("deletionTimestamp").is_none(), "{claim}");
     assert_content(&env, "copy", &noise);
-    let pods = kubectl(
-        &["-n", &env.namespace, "get", "pods", "-l", "app=containerized-data-importer", "-o", "name"],
-        None,
-    );
-    assert_eq!(pods, "");
+    env.wait_for_cleanup("copy");
 }

@@ -291,6 +291,11 @@ fn a_volume_is_retained_before_its_prime_is_deleted_and_handed_over_when_it_is_g
     assert!(order(&Action::RetainVolume) < order(&Action::DeletePrime));
     assert_eq!(step(&with_own_prime("Retain")), Step::ReleasePrime);
     assert_eq!(step(&with_prime(with_own_prime("Retain"), deleting)), Step::PrimeLeaving);
+    let leaving = with_population(handing_over("tmp-pvc-copy-uid", "prime-uid", "Retain"), |population| {
+        population.waits_for_own_pods = true;
+    });
+    assert_eq!(step(&leaving), Step::PrimeLeaving, "the clone's own pods leave");
+    assert!(decided(&leaving).claim_events.iter().all(|event| event.kind == "Normal"), "no warning");
     let free = handing_over("tmp-pvc-copy-uid", "prime-uid", "Retain");
     let decision = decided(&free);
     assert_eq!(decision.step, Step::HandOver);

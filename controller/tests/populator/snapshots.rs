@@ -164,7 +164,7 @@ fn add_other_snapshot(state: &mut State) {
 }
 
 #[test]
-fn what_was_restored_from_another_snapshot_is_not_read() {
+fn what_was_restored_from_another_snapshot_is_not_read_by_new_pods() {
     let change = |state: &mut State| {
         let had_pods = state.trace.iter().any(|call| call.contains(" create Pod "));
         add_other_snapshot(state);

@@ -55,10 +55,7 @@ impl<'a> NewDirectory<'a> {
             _ => {}
         }
         let open = |path: &Path| File::open(path).map_err(|e| Error::target("open", path, e));
-        match mark_made(open(&staging)?, open(self.path)?) {
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(errno) => Err(failed(errno.into())),
-        }
+        mark_made(open(&staging)?, open(self.path)?).map_err(|errno| failed(errno.into()))
     }
 
     /// Removes the mark if nothing else is in the staging directory.

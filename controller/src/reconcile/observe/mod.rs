@@ -28,7 +28,7 @@ use crate::objects::names::NameStyle;
 use crate::objects::pod_settings::PodSettings;
 use crate::objects::{
     Claim, ClonedKind, ClonedObject, DataVolume, DataVolumePhase, Key, Kind, Pod, PopulatorKind,
-    StorageClass, clone_request,
+    StorageClass, Uid, clone_request,
 };
 use crate::pods::identity::PodIdentity;
 use crate::pods::made;
@@ -392,13 +392,21 @@ impl Observer {
         listing::list(&*self.cluster, Kind::Pod, &params, |item| {
             match objects::decode::<Pod>(&item) {
                 Ok(pod) if uses(&pod, &key.name, writers) && !self.is_of_clone(&pod, seen) => {
-                    users.push(ClaimUser { pod: pod.metadata.key(), node: pod.spec.node_name });
+                    let leaves = pod.metadata.is_deleting() && !pod.overstays(OffsetDateTime::now_utc());
+                    let identity = PodIdentity::of(&pod.metadata, &self.keys).filter(|_| leaves);
+                    let leaves_clone_of = identity.map(|identity| identity.target_claim);
+                    let (pod, node) = (pod.metadata.key(), pod.spec.node_name);
+                    users.push(ClaimUser { pod, node, leaves_clone_of });
                 }
                 Ok(_) => {}
                 // A pod that cannot be read may use any claim.
                 Err(_) => {
                     let pod = ObjectIdentity::of(&item).map(|pod| pod.key());
-                    users.extend(pod.map(|pod| ClaimUser { pod, node: String::new() }));
+                    users.extend(pod.map(|pod| ClaimUser {
+                        pod,
+                        node: String::new(),
+                        leaves_clone_of: None,
+                    }));
                 }
             }
         })?;
@@ -411,6 +419,8 @@ struct ClaimUser {
     pod: Key,
     /// Its node; empty as long as it has none.
     node: String,
+    /// The target of its clone, if it is a pod of this controller that is being deleted in time.
+    leaves_clone_of: Option<Uid>,
 }
 
 /// Parses a boolean annotation, with the values that CDI accepts.

@@ -18,7 +18,7 @@ use crate::objects::{
 };
 use crate::objects::{VolumeCloneSource, names};
 use crate::pods::claim;
-use crate::reconcile::observe::{Look, Observer, truth};
+use crate::reconcile::observe::{ClaimUser, Look, Observer, truth};
 use crate::reconcile::observed::{
     Flow, Observed, Origin, PopulatedClaim, Population, Prime, Provisioner, ProvisioningError,
 };
@@ -121,7 +121,15 @@ impl Observer {
         if let Some(prime) = self.holder(&population)? {
             population.prime = Prime::Ours { claim: prime, is_recorded: true };
         }
-        population.users = self.users_of_volume(&population)?;
+        let (leaving, users) =
+            self.users_of_volume(&population)?.into_iter().partition::<Vec<_>, _>(|user| {
+                population
+                    .record
+                    .as_ref()
+                    .is_some_and(|record| user.leaves_clone_of.as_ref() == Some(&record.prime))
+            });
+        population.waits_for_own_pods = !leaving.is_empty();
+        population.users = users.into_iter().map(|user| user.pod).collect();
         if let Some(prime) = population.prime.ours() {
             let key = prime.metadata.key();
             population.clone = Some(Box::new(self.observe(&key, look)?));
@@ -197,7 +205,7 @@ impl Observer {
     }
 
     /// The pods that use the volume of a prime that is gone.
-    fn users_of_volume(&self, population: &Population) -> Result<Vec<Key>, ApiError> {
+    fn users_of_volume(&self, population: &Population) -> Result<Vec<ClaimUser>, ApiError> {
         let (Some(record), Some(volume)) = (&population.record, &population.volume) else {
             return Ok(Vec::new());
         };
@@ -205,7 +213,7 @@ impl Observer {
         let is_gone = population.prime.claim().is_none_or(|prime| prime.metadata.uid != record.prime);
         match holder.filter(|_| is_gone) {
             Some(holder) => {
-                self.users(&Key::new(&holder.namespace, &holder.name), false, &Observed::default())
+                self.claim_users(&Key::new(&holder.namespace, &holder.name), false, &Observed::default())
             }
             None => Ok(Vec::new()),
         }

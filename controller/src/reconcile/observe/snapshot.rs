@@ -34,8 +34,11 @@ impl Observer {
             return Ok(());
         }
         let key = &key.clone();
-        // The request named another source earlier: what was restored from it is deleted, and never read for this one.
+        // The request named another source earlier: what was restored from it is deleted, unless pods read it already. As
+        // with a PVC, a running clone ends with the source that it began with.
+        let has_pods = seen.source_pod.is_some() || seen.target_pod.is_some();
         if let Restored::Ours { claim, .. } = &seen.restored
+            && !has_pods
             && !(claim.metadata.namespace == key.namespace && is_restored_from(claim, &key.name))
         {
             seen.restored = Restored::Foreign(Arc::clone(claim));

@@ -210,6 +210,7 @@ fn hand_over(claim: &Claim, population: &Population, record: &PopulatedVolume) -
         Some(prime) if prime.metadata.is_deleting() => Step::PrimeLeaving,
         Some(_) => Step::ReleasePrime,
         None if !population.users.is_empty() => Step::TargetInUse(population.users.clone()),
+        None if population.waits_for_own_pods => Step::PrimeLeaving,
         None => Step::HandOver,
     }
 }

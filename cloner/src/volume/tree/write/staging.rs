@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use decant_shared::process::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, renameat, statat};
 use rustix::io::Errno;
 
 use crate::attributes::DEFAULT_ACL;
@@ -55,6 +55,9 @@ impl Staging {
         is_made: bool,
         stop: &Stop,
     ) -> Result<Self> {
+        if is_made && let Some(staging) = Self::emptied(target, path, is_exact, stop)? {
+            return Ok(staging);
+        }
         let mut last = busy(path, "it creates the staging directory repeatedly");
         for _ in 0..ATTEMPTS {
             let name = free_name(target, path, stop)?;
@@ -84,20 +87,11 @@ impl Staging {
             if !is_at(target, name.as_bytes(), &directory) {
                 continue;
             }
-            let parts = || -> Result<(OwnedFd, OwnedFd)> {
-                if is_exact {
-                    remove(directory.as_fd(), DEFAULT_ACL)
-                        .map_err(failed("change the access control list of"))?;
-                }
-                if is_made {
-                    mark_made(directory.as_fd(), target).map_err(failed("create a file in"))?;
-                }
-                let make = |name: &str| {
-                    make(directory.as_fd(), name.as_bytes()).map_err(failed("create directories in"))
-                };
-                Ok((make(FRESH)?, make(REPLACED)?))
-            };
-            return match parts() {
+            if is_made && let Err(cause) = mark_made(directory.as_fd(), target) {
+                let _ = remove_all(target, name.as_bytes(), stop);
+                return Err(failed("create a file in")(cause));
+            }
+            return match parts_of(&directory, &path, is_exact) {
                 Ok((fresh, replaced)) => Ok(Self { name, directory, fresh, replaced, writer }),
                 Err(error) => {
                     let _ = remove_all(target, name.as_bytes(), stop);
@@ -106,6 +100,30 @@ impl Staging {
             };
         }
         Err(last)
+    }
+
+    /// Empties the staging directory of a directory that a copy created. The mark that tells so stays in it all the time: a
+    /// process that is killed never leaves a directory without its mark. `None` if it cannot be used.
+    fn emptied(target: BorrowedFd<'_>, path: &Path, is_exact: bool, stop: &Stop) -> Result<Option<Self>> {
+        let Ok((directory, _)) = open_directory(target, STAGING_NAME.as_bytes()) else { return Ok(None) };
+        let writer = match claim(directory.as_fd(), true) {
+            Ok(Claimed::Held(writer)) => writer,
+            Ok(Claimed::Busy(holder)) => return Err(busy(&path.join(STAGING_NAME), &holder)),
+            Ok(Claimed::Gone) | Err(_) => return Ok(None),
+        };
+        let is_emptied = is_at(target, STAGING_NAME.as_bytes(), &directory)
+            && put_back(directory.as_fd(), target).is_ok()
+            && mark_made(directory.as_fd(), target).is_ok()
+            && empty(&directory, &is_removed_last, stop).is_ok();
+        Error::check(stop)?;
+        if !is_emptied {
+            return Ok(None);
+        }
+        for name in names_for(STAGING_NAME.as_ref()).filter(|name| name != STAGING_NAME) {
+            let _ = remove_or_warn(target, path, &name, stop)?;
+        }
+        let (fresh, replaced) = parts_of(&directory, &path.join(STAGING_NAME), is_exact)?;
+        Ok(Some(Self { name: STAGING_NAME.into(), directory, fresh, replaced, writer }))
     }
 
     /// Opens the staging directory of a previous attempt.
@@ -203,14 +221,26 @@ pub(crate) fn left_over(target: impl AsFd) -> Option<OwnedFd> {
     open_directory(staging, FRESH.as_bytes()).ok().map(|(fresh, _)| fresh)
 }
 
-/// Marks the directory `target`, whose staging directory is `staging`, as created by a copy.
+/// Creates the directories in the empty staging directory `directory`, which is at `path`: for new and for replaced entries.
+fn parts_of(directory: &OwnedFd, path: &Path, is_exact: bool) -> Result<(OwnedFd, OwnedFd)> {
+    let failed = |doing: &'static str| move |cause: Errno| Error::target(doing, path, cause.into());
+    if is_exact {
+        remove(directory.as_fd(), DEFAULT_ACL).map_err(failed("change the access control list of"))?;
+    }
+    let make = |name: &str| make(directory.as_fd(), name.as_bytes()).map_err(failed("create directories in"));
+    Ok((make(FRESH)?, make(REPLACED)?))
+}
+
+/// Marks the directory `target`, whose staging directory is `staging`, as created by a copy. A mark is complete or missing.
 pub(crate) fn mark_made(staging: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(staging, MADE, flags, Mode::RUSR | Mode::WUSR)?;
+    let (staging, new) = (staging.as_fd(), format!("{MADE}.new"));
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(staging, &new, flags, Mode::RUSR | Mode::WUSR)?;
     let words = identity_text(&fstat(target)?);
     File::from(file)
         .write_all(words.as_bytes())
-        .map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))
+        .map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))?;
+    renameat(staging, &new, staging, MADE)
 }
 
 /// A text that identifies a directory. The text for a copy of the directory is different.
@@ -223,22 +253,33 @@ fn free_name(target: BorrowedFd<'_>, path: &Path, stop: &Stop) -> Result<OsStrin
     let mut free = None;
     let mut first = None;
     for name in names_for(STAGING_NAME.as_ref()) {
-        match remove_leftover(target, path, &name, stop)? {
+        match remove_or_warn(target, path, &name, stop)? {
             Ok(()) => free = free.or(Some(name)),
-            Err(why) => {
-                Error::check(stop)?;
-                log::warn!(
-                    "cannot remove the leftover {}: {why}; it stays in the volume, but does not belong to the clone",
-                    path.join(&name).display()
-                );
-                first = first.or(Some(why));
-            }
+            Err(why) => first = first.or(Some(why)),
         }
     }
     free.ok_or_else(|| {
         let cause = first.map_or(Errno::EXIST, |why| why.cause);
         Error::target("remove the leftover", &path.join(STAGING_NAME), cause.into())
     })
+}
+
+/// Removes the leftover `name` in `target`. One that stays is reported in the log.
+fn remove_or_warn(
+    target: BorrowedFd<'_>,
+    path: &Path,
+    name: &OsStr,
+    stop: &Stop,
+) -> Result<Result<(), NotRemoved>> {
+    let removed = remove_leftover(target, path, name, stop)?;
+    if let Err(why) = &removed {
+        Error::check(stop)?;
+        log::warn!(
+            "cannot remove the leftover {}: {why}; it stays in the volume, but does not belong to the clone",
+            path.join(name).display()
+        );
+    }
+    Ok(removed)
 }
 
 /// Removes `name` in `target`. A name that does not exist counts as removed.
@@ -274,6 +315,11 @@ fn remove_leftover(
     Ok(remove_claimed(target, name, &directory, writer, stop))
 }
 
+/// Whether the entry `name` of a staging directory is removed after the others.
+fn is_removed_last(name: &[u8]) -> bool {
+    [WRITER, MADE].iter().any(|last| last.as_bytes() == name)
+}
+
 /// Removes a staging directory that this process has locked. The lock file is removed last, so that no other process
 /// can take over the directory earlier.
 fn remove_claimed(
@@ -283,8 +329,7 @@ fn remove_claimed(
     writer: Option<File>,
     stop: &Stop,
 ) -> Result<(), NotRemoved> {
-    let is_last = |name: &[u8]| [WRITER, MADE].iter().any(|last| last.as_bytes() == name);
-    empty(directory, &is_last, stop)?;
+    empty(directory, &is_removed_last, stop)?;
     for last in [MADE, WRITER] {
         remove_all(directory, last.as_bytes(), stop)?;
     }
@@ -399,6 +444,22 @@ mod tests {
         drop(first);
         create(scratch.path()).unwrap().remove(target.as_fd(), &Stop::new()).unwrap();
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_mark_of_a_created_directory_stays_while_its_staging_directory_is_emptied() {
+        let scratch = tempfile::tempdir().unwrap();
+        let target = File::open(scratch.path()).unwrap();
+        let create = || Staging::create(target.as_fd(), scratch.path(), true, true, &Stop::new()).unwrap();
+        drop(create());
+        let path = scratch.path().join(STAGING_NAME);
+        std::fs::write(path.join(FRESH).join("old"), "").unwrap();
+        let before = File::open(&path).unwrap();
+        let staging = create();
+        assert!(statat(&before, MADE, AtFlags::empty()).is_ok(), "it was not removed meanwhile");
+        assert!(statat(&staging.fresh, "old", AtFlags::empty()).is_err());
+        let words = std::fs::read_to_string(path.join(MADE)).unwrap();
+        assert_eq!(words, identity_text(&fstat(&target).unwrap()));
     }
 
     #[test]

@@ -199,7 +199,9 @@ fn a_peer_with_the_expected_certificate_gets_a_slot_and_keeps_it_while_silent() 
     }
     // Both are silent; only the stranger is evicted.
     until("the expected peer keeps its slot", || {
-        let (Ok(expected), Ok(mut stranger)) = (connect("expected"), connect("another")) else { return false };
+        let (Ok(expected), Ok(mut stranger)) = (connect("expected"), connect("another")) else {
+            return false;
+        };
         assert!(stranger.read(&mut [0; 1], HANG, "test").is_err());
         is_answered(expected)
     });
