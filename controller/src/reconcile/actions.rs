@@ -291,8 +291,15 @@ fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Op
 /// the first action on the claim of a clone, or after an upgrade when the clone ends.
 fn clone_type(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
     let dv = seen.data_volume.as_ref()?;
-    let is_time =
-        matches!(step, Step::WaitForConsumer | Step::WaitForVolume | Step::NamePods | Step::TargetDone);
+    let is_time = matches!(
+        step,
+        Step::WaitForConsumer
+            | Step::WaitForVolume
+            | Step::NamePods
+            | Step::TargetDone
+            | Step::MakePrime
+            | Step::PrimeDone
+    );
     let is_missing = dv.metadata.annotation(CLONE_TYPE) != Some(COPY);
     (is_time && is_missing && seen.target_is_ours())
         .then(|| BTreeMap::from([(CLONE_TYPE, Some(COPY.to_owned()))]))

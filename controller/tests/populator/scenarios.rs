@@ -328,6 +328,7 @@ pub(crate) fn assert_complete(scenario: Scenario, world: &RunningCluster, what: 
     if scenario.asker == Asker::DataVolume {
         let dv = kubernetes.find(Kind::DataVolume, &target()).expect(&what);
         assert_eq!(dv["status"]["phase"], "Succeeded", "{dv:#} {what}");
+        assert_eq!(annotation(&dv, "cdi.kubevirt.io/cloneType"), Some("copy"), "{dv:#} {what}");
         let of_snapshot = annotation(&dv, "decant.dev/snapshot-time").is_some();
         assert_eq!(of_snapshot, scenario.is_in_use, "{dv:#} {what}");
     }
