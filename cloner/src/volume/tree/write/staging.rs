@@ -15,6 +15,7 @@ use decant_shared::process::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, renameat, statat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::attributes::DEFAULT_ACL;
 use crate::error::{Error, Kind, Result};
@@ -102,8 +103,8 @@ impl Staging {
         Err(last)
     }
 
-    /// Empties the staging directory of a directory that a copy created. The mark that tells so stays in it all the time: a
-    /// process that is killed never leaves a directory without its mark. `None` if it cannot be used.
+    /// Empties and takes over the staging directory of a target that a copy created. Its mark stays in place, so a copy that is
+    /// killed meanwhile leaves a marked target. `None` if the staging directory cannot be used: it is then replaced.
     fn emptied(target: BorrowedFd<'_>, path: &Path, is_exact: bool, stop: &Stop) -> Result<Option<Self>> {
         let Ok((directory, _)) = open_directory(target, STAGING_NAME.as_bytes()) else { return Ok(None) };
         let writer = match claim(directory.as_fd(), true) {
@@ -111,7 +112,8 @@ impl Staging {
             Ok(Claimed::Busy(holder)) => return Err(busy(&path.join(STAGING_NAME), &holder)),
             Ok(Claimed::Gone) | Err(_) => return Ok(None),
         };
-        let is_emptied = is_at(target, STAGING_NAME.as_bytes(), &directory)
+        let is_emptied = is_private(&directory)
+            && is_at(target, STAGING_NAME.as_bytes(), &directory)
             && put_back(directory.as_fd(), target).is_ok()
             && mark_made(directory.as_fd(), target).is_ok()
             && empty(&directory, &is_removed_last, stop).is_ok();
@@ -122,8 +124,15 @@ impl Staging {
         for name in names_for(STAGING_NAME.as_ref()).filter(|name| name != STAGING_NAME) {
             let _ = remove_or_warn(target, path, &name, stop)?;
         }
-        let (fresh, replaced) = parts_of(&directory, &path.join(STAGING_NAME), is_exact)?;
-        Ok(Some(Self { name: STAGING_NAME.into(), directory, fresh, replaced, writer }))
+        match parts_of(&directory, &path.join(STAGING_NAME), is_exact) {
+            Ok((fresh, replaced)) => {
+                Ok(Some(Self { name: STAGING_NAME.into(), directory, fresh, replaced, writer }))
+            }
+            Err(error) => {
+                let _ = remove_all(target, STAGING_NAME.as_bytes(), stop);
+                Err(error)
+            }
+        }
     }
 
     /// Opens the staging directory of a previous attempt.
@@ -231,10 +240,18 @@ fn parts_of(directory: &OwnedFd, path: &Path, is_exact: bool) -> Result<(OwnedFd
     Ok((make(FRESH)?, make(REPLACED)?))
 }
 
+/// Whether the directory belongs to this process's user, and no other user can change it.
+fn is_private(directory: &OwnedFd) -> bool {
+    let others = (Mode::RWXG | Mode::RWXO).bits();
+    fstat(directory).is_ok_and(|found| found.st_uid == geteuid().as_raw() && found.st_mode & others == 0)
+}
+
 /// Marks the directory `target`, whose staging directory is `staging`, as created by a copy. A mark is complete or missing.
 pub(crate) fn mark_made(staging: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
     let (staging, new) = (staging.as_fd(), format!("{MADE}.new"));
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // A leftover may be a link to another file, which must not be written to.
+    remove_one(staging, new.as_bytes())?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(staging, &new, flags, Mode::RUSR | Mode::WUSR)?;
     let words = identity_text(&fstat(target)?);
     File::from(file)
@@ -460,6 +477,17 @@ mod tests {
         assert!(statat(&staging.fresh, "old", AtFlags::empty()).is_err());
         let words = std::fs::read_to_string(path.join(MADE)).unwrap();
         assert_eq!(words, identity_text(&fstat(&target).unwrap()));
+    }
+
+    #[test]
+    fn the_mark_is_never_written_through_a_link_to_another_file() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (staging, other) = (scratch.path().join("staging"), scratch.path().join("other"));
+        std::fs::create_dir(&staging).unwrap();
+        std::fs::write(&other, "kept").unwrap();
+        std::fs::hard_link(&other, staging.join(format!("{MADE}.new"))).unwrap();
+        mark_made(File::open(&staging).unwrap(), File::open(scratch.path()).unwrap()).unwrap();
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "kept");
     }
 
     #[test]
