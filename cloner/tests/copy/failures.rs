@@ -95,7 +95,7 @@ fn large(scratch: &Scratch, target: &str) -> (PathBuf, PathBuf, PathBuf) {
     for number in 0..8 {
         fs::write(source.join(number.to_string()), &content).unwrap();
     }
-    (source, scratch.at(target), scratch.at(target).join(".decant-partial"))
+    (source, scratch.at(target), scratch.at(target).join(".decant-partial/new"))
 }
 
 /// After a signal nothing is left of a copy over the wire. A direct copy leaves what the next one resumes from.

@@ -112,24 +112,33 @@ impl Staging {
             Ok(Claimed::Busy(holder)) => return Err(busy(&path.join(STAGING_NAME), &holder)),
             Ok(Claimed::Gone) | Err(_) => return Ok(None),
         };
-        let is_emptied = is_private(&directory)
+        // An entry that cannot be put back may be the only copy, so it is not removed below.
+        let is_usable = is_private(&directory)
             && is_at(target, STAGING_NAME.as_bytes(), &directory)
-            && put_back(directory.as_fd(), target).is_ok()
-            && mark_made(directory.as_fd(), target).is_ok()
-            && empty(&directory, &is_removed_last, stop).is_ok();
-        Error::check(stop)?;
-        if !is_emptied {
+            && put_back(directory.as_fd(), target).is_ok();
+        if !is_usable {
             return Ok(None);
         }
-        for name in names_for(STAGING_NAME.as_ref()).filter(|name| name != STAGING_NAME) {
-            let _ = remove_or_warn(target, path, &name, stop)?;
-        }
-        match parts_of(&directory, &path.join(STAGING_NAME), is_exact) {
-            Ok((fresh, replaced)) => {
+        let emptied = || {
+            let is_emptied = mark_made(directory.as_fd(), target).is_ok()
+                && empty(&directory, &is_removed_last, stop).is_ok();
+            Error::check(stop)?;
+            if !is_emptied {
+                return Ok(None);
+            }
+            for name in names_for(STAGING_NAME.as_ref()).filter(|name| name != STAGING_NAME) {
+                let _ = remove_or_warn(target, path, &name, stop)?;
+            }
+            parts_of(&directory, &path.join(STAGING_NAME), is_exact).map(Some)
+        };
+        match emptied() {
+            Ok(Some((fresh, replaced))) => {
                 Ok(Some(Self { name: STAGING_NAME.into(), directory, fresh, replaced, writer }))
             }
+            Ok(None) => Ok(None),
             Err(error) => {
-                let _ = remove_all(target, STAGING_NAME.as_bytes(), stop);
+                // The first error is reported. Without the removal, the created target directory would stay, too.
+                let _ = remove_claimed(target, STAGING_NAME.as_ref(), &directory, writer, stop);
                 Err(error)
             }
         }
@@ -477,6 +486,18 @@ mod tests {
         assert!(statat(&staging.fresh, "old", AtFlags::empty()).is_err());
         let words = std::fs::read_to_string(path.join(MADE)).unwrap();
         assert_eq!(words, identity_text(&fstat(&target).unwrap()));
+    }
+
+    #[test]
+    fn a_stop_before_the_first_entry_leaves_no_staging_directory_in_a_created_target() {
+        let scratch = tempfile::tempdir().unwrap();
+        let target = File::open(scratch.path()).unwrap();
+        let create = |stop: &Stop| Staging::create(target.as_fd(), scratch.path(), true, true, stop);
+        drop(create(&Stop::new()).unwrap());
+        let stop = Stop::new();
+        stop.by_signal(15);
+        assert!(matches!(create(&stop).err().unwrap().kind(), Kind::Signal(15)));
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
     }
 
     #[test]
