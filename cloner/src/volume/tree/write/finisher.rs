@@ -18,12 +18,12 @@ use crate::error::{Error, Kind, Result};
 use crate::volume::close::close;
 use crate::volume::tree::write::attributes::Attributes;
 use crate::volume::tree::write::content::Incomplete;
-use crate::volume::tree::write::small_content::SmallContent;
+use crate::volume::tree::write::small_content::{MEDIUM_FILE_BYTES, SMALL_FILE_BYTES, SmallContent};
 
 /// The number of files that are passed together: waking a thread for each file would cost more than it saves.
 const FILES_AT_ONCE: usize = 16;
 /// The number of batches that wait. With the batch that the writer fills and the one that this thread finishes, they hold
-/// at most 768 KiB of content.
+/// at most 2 MiB of content: files of more than 8 KiB are only in the last three of them.
 const DEPTH: usize = 4;
 
 /// A file that is not finished.
@@ -90,6 +90,12 @@ impl Finisher {
             written,
             results,
         })
+    }
+
+    /// Whether this thread should write the content of a new file of this size, instead of the writer.
+    pub(super) fn should_write(&self, size_bytes: u64) -> bool {
+        let limit_bytes = if self.files.is_empty() { MEDIUM_FILE_BYTES } else { SMALL_FILE_BYTES };
+        (1..=limit_bytes).contains(&size_bytes)
     }
 
     /// Takes a file whose content starts at `position_bytes` of the stream. Waits if too many files are unfinished.
@@ -186,6 +192,25 @@ mod tests {
             attributes: Attributes::of(&entry, false),
             name: name.into(),
         }
+    }
+
+    #[test]
+    fn medium_files_are_written_by_the_writer_while_a_batch_waits() {
+        let (files, to_finish) = bounded::<Vec<Unfinished>>(DEPTH);
+        let finisher = Finisher {
+            batch: Vec::new(),
+            files,
+            unwritten_from: VecDeque::new(),
+            written: unbounded().1,
+            results: unbounded().1,
+        };
+        let sizes = [0, 1, SMALL_FILE_BYTES, SMALL_FILE_BYTES + 1, MEDIUM_FILE_BYTES, MEDIUM_FILE_BYTES + 1];
+        let decisions = || sizes.map(|size_bytes| finisher.should_write(size_bytes));
+        assert_eq!(decisions(), [false, true, true, true, true, false]);
+        finisher.files.send(Vec::new()).unwrap();
+        assert_eq!(decisions(), [false, true, true, false, false, false]);
+        to_finish.recv().unwrap();
+        assert!(finisher.should_write(MEDIUM_FILE_BYTES));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The content of a small file. The writer collects it and creates the file, and the finisher writes it. This divides the
-//! work evenly: creating a small file takes about as long as writing and finishing it.
+//! work evenly: creating a small file takes about as long as writing and finishing it, and larger files go to the thread that has
+//! time.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,9 +12,11 @@ use crate::stream::{Piece, Pull};
 use crate::tar::reader::ArchiveReader;
 use crate::volume::tree::write::content::{Incomplete, STEP_BYTES, failed_at, lengthen};
 
-/// The maximum size of a small file. For larger files, the additional copy of the content costs more than the second
-/// thread saves (docs/performance.md).
+/// The finisher writes every file of up to this size.
 pub(super) const SMALL_FILE_BYTES: u64 = 8 << 10;
+/// The finisher writes a file of up to this size if nothing waits for it. Then the writer is the slower of the two, and its
+/// time is worth more than the additional copy of the content (docs/performance.md).
+pub(super) const MEDIUM_FILE_BYTES: u64 = 32 << 10;
 
 /// The content of one file.
 pub(super) struct SmallContent {
@@ -36,7 +39,7 @@ impl SmallContent {
         archive: &mut ArchiveReader<'_, P>,
         size_bytes: u64,
     ) -> Result<Self> {
-        let room_bytes = usize::try_from(size_bytes.min(SMALL_FILE_BYTES)).unwrap_or(0);
+        let room_bytes = usize::try_from(size_bytes.min(MEDIUM_FILE_BYTES)).unwrap_or(0);
         let mut content = Self { bytes: Vec::with_capacity(room_bytes), runs: Vec::new(), size_bytes };
         while let Some((offset, piece)) = archive.next_data(STEP_BYTES)? {
             match piece {

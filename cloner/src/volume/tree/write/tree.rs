@@ -31,7 +31,7 @@ use crate::volume::tree::write::finisher::{Finish, Finisher, Unfinished};
 use crate::volume::tree::write::folding::Folding;
 use crate::volume::tree::write::late::{FILE_BITS, Late};
 use crate::volume::tree::write::member_name::MemberName;
-use crate::volume::tree::write::small_content::{SMALL_FILE_BYTES, SmallContent};
+use crate::volume::tree::write::small_content::SmallContent;
 use crate::volume::tree::write::{UnpackOptions, Unpacked};
 use crate::volume::xattrs::remove;
 
@@ -210,10 +210,12 @@ impl<'a> TreeWriter<'a> {
         let manner = Manner { preallocate: self.options.preallocate, is_reused, shares };
         // A mode that is set at the end depends on what is lost now.
         let is_finished_apart = !self.syncs_each && attributes.unreadable(FILE_BITS).is_none();
-        let is_written_apart =
-            is_finished_apart && !is_reused && !manner.preallocate && entry.size_bytes <= SMALL_FILE_BYTES;
+        let is_written_apart = is_finished_apart
+            && !is_reused
+            && !manner.preallocate
+            && self.finisher.as_ref().is_some_and(|finisher| finisher.should_write(entry.size_bytes));
         let start_bytes = archive.position_bytes();
-        if is_written_apart && entry.size_bytes > 0 && self.finisher.is_some() {
+        if is_written_apart {
             self.take_results(archive, Some(start_bytes))?;
             let content = Some(SmallContent::take(archive, entry.size_bytes)?);
             let unfinished = Unfinished { file, content, attributes, name: entry.name.clone() };
