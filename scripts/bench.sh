@@ -8,7 +8,7 @@
 #   compare     (default) `cloner copy`, which clones directly; the same with --wire; `cloner source` with `cloner target`,
 #               two processes over TLS; cp; tar | tar;
 #               nbdcopy from nbdkit over TLS (files only); CDI's cloner and upload server, and each of them with Decant's
-#               other end. Sets: dense, vmdisk, tree, memory; and cold, as root, only if it is named. Wall time starts when
+#               other end. Sets: dense, vmdisk, tree, memory; cold-*, as root, only if they are named. Wall time starts when
 #               the receiver listens and ends when both ends have exited; CPU is user and system time of both; memory is
 #               the highest of all rounds. POINT: contestants (copy wire pair cp tar nbdcopy peer to_peer from_peer)
 #   network     `cloner copy --wire` with --compression auto, always and never over a loopback interface that is limited to a
@@ -30,12 +30,12 @@
 #   dense, noise   1 GiB of noise in one file         vmdisk   8 GiB with 1.1 GiB of data, like the disk of a VM
 #   text           1 GiB of C headers                 tree     69,000 files, 1 GB
 #   binaries       1 GiB of programs                  memory   200,000 small files: does memory grow with their number?
-#   prose          1 GiB of few words                 cold     the tree, on a disk and not in the page cache
+#   prose          1 GiB of few words                 cold-*   dense, vmdisk, tree or memory on a disk and not in the page cache
 #
 # --rounds defaults to 3. --quick means --rounds 1 --scale 0.1. --plot draws the result of `scaling`.
 #
 # Environment: CLONER (a binary; default: a release build), BENCH_DIR (/dev/shm; a tmpfs with room for three copies, or for
-# 17 GiB: scaling), DISK_DIR (/var/tmp; for the set cold and the series disk).
+# 17 GiB: scaling), DISK_DIR (/var/tmp; for the sets cold-* and the series disk).
 # compare: PEER_BIN, a directory with CDI's cdi-cloner and cdi-uploadserver; without it CDI is left out.
 # streams: MBIT (1000) per connection, ROUND_TRIP_MS (10).
 # scaling: THREADS ("1 2 4"), SIZES ("1 2 4", in GiB), DISK_SIZES ("16 4 1"), FILES ("10000 100000 1000000").

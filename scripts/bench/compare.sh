@@ -2,7 +2,7 @@
 # Sourced by scripts/bench.sh: compares the cloner with other programs that can copy the same bytes. A run: set, contestant, wall
 # seconds, CPU seconds of both ends, peak KiB of the source and of the target (0 if both are one process).
 
-SETS=(dense vmdisk tree memory cold text binaries noise prose) DEFAULT_SETS=(dense vmdisk tree memory)
+SETS=(dense vmdisk tree memory cold-dense cold-vmdisk cold-tree cold-memory text binaries noise prose) DEFAULT_SETS=(dense vmdisk tree memory)
 POINTS=(copy wire pair cp tar nbdcopy peer to_peer from_peer) DEFAULT_POINTS=("${POINTS[@]}")
 
 # Their names in the table.
@@ -18,8 +18,8 @@ check_compare() {
         PEER_BIN=$(readlink -e "$PEER_BIN")
         [[ $EUID -eq 0 ]] || die "CDI's pair needs root, for its fixed paths"
     fi
-    if [[ " ${data[*]} " = *" cold "* && $EUID -ne 0 ]]; then
-        die "only root can empty the page cache for the set cold"
+    if [[ " ${data[*]}" = *" cold-"* && $EUID -ne 0 ]]; then
+        die "only root can empty the page cache for the sets cold-*"
     fi
 }
 
@@ -32,11 +32,12 @@ run_compare() {
     time_ends
     for set in "${data[@]}"; do
         source=$work/$set
-        if [[ $set = cold ]]; then
-            source=$(mktemp -d "${DISK_DIR:-/var/tmp}/decant-bench-XXXXXX")/tree
-            undo=(rm -rf "${source%/tree}")
+        undo=(true)
+        if [[ $set = cold-* ]]; then
+            source=$(mktemp -d "${DISK_DIR:-/var/tmp}/decant-bench-XXXXXX")/${set#cold-}
+            undo=(rm -rf "${source%/*}")
         fi
-        make_data "${set/cold/tree}" "$source" "$scale"
+        make_data "${set#cold-}" "$source" "$scale"
         for ((round = 1; round <= rounds; round++)); do
             for point in "${points[@]}"; do
                 case $point in
@@ -68,7 +69,7 @@ measure_contestant() {
     local start='' end='' cpu source_kib target_kib=0 source_pid='' target_pid='' directory='' pid port
     rm -f "$work"/*.time
     doing="$2 on $set"
-    if [[ $set = cold ]]; then
+    if [[ $set = cold-* ]]; then
         sync
         echo 3 >/proc/sys/vm/drop_caches
     fi
