@@ -23,7 +23,7 @@ use crate::volume::tree::write::small_content::{MEDIUM_FILE_BYTES, SMALL_FILE_BY
 /// The number of files that are passed together: waking a thread for each file would cost more than it saves.
 const FILES_AT_ONCE: usize = 16;
 /// The number of batches that wait. With the batch that the writer fills and the one that this thread finishes, they hold
-/// at most 2 MiB of content: files of more than 8 KiB are only in the last three of them.
+/// at most 2 MiB of content, because at most three of these batches have files of more than 8 KiB.
 const DEPTH: usize = 4;
 
 /// A file that is not finished.

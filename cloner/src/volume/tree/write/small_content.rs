@@ -1,5 +1,5 @@
 //! The content of a small file. The writer collects it and creates the file, and the finisher writes it. This divides the
-//! work evenly: creating a small file takes about as long as writing and finishing it, and larger files go to the thread that has
+//! work evenly: creating a small file takes about as long as writing and finishing it. A larger file goes to the thread that has
 //! time.
 
 use std::fs::File;
