@@ -71,6 +71,8 @@ PACKAGES=(
     etcd:etcd-server containerd:containerd runc:runc iptables:iptables ip:iproute2 conntrack:conntrack
     buildah:buildah mkfs.ext4:e2fsprogs curl:curl openssl:openssl cc:build-essential
 )
+# The modules of Debian's packages are those of this Python, and not of another one in PATH.
+export DEBIAN_PYTHON=/usr/bin/python3
 BUILD_PACKAGES=(go:golang-go dpkg-source:dpkg-dev)
 PROGRAMS=(proxy kubelet scheduler controller-manager apiserver etcd)
 
@@ -83,6 +85,7 @@ install_cluster() {
     ! is_built || add_missing "${BUILD_PACKAGES[@]}"
     [[ -x /usr/lib/cni/bridge ]] || packages+=(containernetworking-plugins)
     has_static_busybox || packages+=(busybox-static)
+    ! is_built || "$DEBIAN_PYTHON" -c 'import grpc' 2>/dev/null || packages+=(python3-grpcio)
     # The packages of etcd and containerd start services.
     if [[ ${#packages[@]} -gt 0 ]]; then
         echo "installing ${packages[*]}"
@@ -145,6 +148,7 @@ down() {
     # Errors are ignored: some parts may not exist or may be stopped already.
     set +e
     end provisioner
+    end sandboxes
     # The kubelet stops before the containers, so that it does not restart them.
     end kubelet
     end_containers
@@ -168,7 +172,7 @@ status() {
         echo "down"
         return 1
     }
-    for name in "${PROGRAMS[@]}" containerd provisioner; do
+    for name in "${PROGRAMS[@]}" containerd sandboxes provisioner; do
         if runs "$name"; then echo "$name runs"; else echo "$name does not run"; fi
     done
     echo "KUBECONFIG=$ADMIN"

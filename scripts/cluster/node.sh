@@ -114,6 +114,9 @@ EOF
         --cluster-cidr=10.244.0.0/24 --conntrack-max-per-core=0 --hostname-override="$NODE" \
         --metrics-bind-address=127.0.0.1:10249
     wait_until 90 "node $NODE is Ready" node_is_ready
+    if is_built; then
+        start sandboxes "$DEBIAN_PYTHON" scripts/cluster/sandboxes.py "$CLUSTER/run/containerd.sock"
+    fi
 }
 
 node_is_ready() {

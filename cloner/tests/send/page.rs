@@ -2,16 +2,16 @@
 
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 
+use crossbeam_channel::bounded;
 use decant_test_support::certificates::Pki;
 use decant_test_support::flood::{Flood, Sources};
-use decant_test_support::until;
+use decant_test_support::{HANG, until};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::image::Image;
 use super::process::{Running, Source};
-use super::request::good_target;
 use super::scrape::{agent, agent_with, ask, page, page_when, slow_scraper};
-use super::target::Closed;
+use super::target::{Closed, Target};
 
 /// A source that waits for its target, and its metrics port.
 fn waiting(configure: impl FnOnce(Source) -> Source) -> (Running, u16, Closed) {
@@ -188,12 +188,23 @@ fn a_slow_scraper_does_not_block_others() {
 #[test]
 fn the_page_is_served_while_the_clone_runs() {
     let pki = Pki::new();
-    let target = good_target(&pki);
+    let (speak, permission) = bounded(1);
+    let target = Target::start(pki.server(), move |server| {
+        let mut connection = server.accept();
+        connection.head();
+        assert!(connection.read_part_of_body(8 << 20));
+        // The source cannot end before its page was read: it waits for this target.
+        permission.recv_timeout(HANG).unwrap();
+        assert!(connection.body().complete);
+        connection.answer(200, "");
+        connection.close_notify();
+    });
     let image = Image::large();
     let mut running = Source::new(&pki, &target.url).block(&image.path()).start();
     let port = running.metrics_port();
     // It has no percentage before the first scan of the volume.
     page_when(port, |page| page.contains("clone_progress"));
+    speak.send(()).unwrap();
     running.wait().assert_done();
     target.join();
 }

@@ -16,8 +16,9 @@ use crate::rights;
 
 /// The version of the images that `scripts/cluster.sh images` made.
 const IMAGE: &str = concat!("localhost/decant/cloner:", env!("CARGO_PKG_VERSION"));
-/// Pods start within some seconds; a machine with two busy cores may take longer.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a wait lasts. Pods start within some seconds; their end, or that of their volumes and objects, takes longer: the kubelet
+/// of 1.20 removes what is left of pods once a minute, the garbage collector pauses while it learns of kinds that came or went.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 static ENVIRONMENTS: AtomicU32 = AtomicU32::new(0);
 

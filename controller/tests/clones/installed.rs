@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::MIB;
 use crate::content::assert_content;
-use crate::environment::TestEnv;
+use crate::environment::{PATIENCE, TestEnv};
 use crate::kubectl::{kubectl, try_kubectl};
 use crate::processes::Process;
 use crate::rights;
@@ -188,7 +188,7 @@ fn across_namespaces_the_webhook_decides_and_tokens_cannot_be_forged_or_moved() 
     // The API server takes a moment until it trusts the webhook.
     let refused =
         format!("User joe has insufficient permissions in clone source namespace {}", owner.namespace);
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let (made, text) = create_as("joe", &target, &object("denied", json!({})));
         assert!(!made, "joe has no right to the source, and got: {text}");

@@ -6,11 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::environment::TestEnv;
+use crate::environment::{PATIENCE, TestEnv};
 use crate::kubectl::{kubectl, try_kubectl};
-
-/// The provisioner deletes a volume after the namespace of its claim is gone, and a machine with two busy cores takes long.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 impl TestEnv {
     /// Ends the environment, and waits until nothing of it is left: namespace, provisioned volumes, their directories and

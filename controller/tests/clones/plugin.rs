@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::content::assert_content;
-use crate::environment::TestEnv;
+use crate::environment::{PATIENCE, TestEnv};
 use crate::{MIB, SLOW};
 
 /// `kubectl decant ARGS` in the namespace of a test.
@@ -112,7 +112,7 @@ fn cleanup_removes_retained_pods_and_finished_data_volumes_only() {
         kinds(&found(&["cleanup", "--finished", "--yes", "-o", "json"])),
         ["Pod", "Pod", "DataVolume"]
     );
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = std::time::Instant::now() + PATIENCE;
     while env.get("dv", "copy").is_some() {
         assert!(std::time::Instant::now() < deadline, "the DataVolume is still there");
         std::thread::sleep(std::time::Duration::from_millis(300));

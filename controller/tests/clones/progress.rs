@@ -3,15 +3,12 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::content::assert_content;
-use crate::environment::TestEnv;
+use crate::environment::{PATIENCE, TestEnv};
 use crate::kubectl::kubectl;
 use crate::{MIB, SLOW};
-
-/// How long `kubectl` may take to show the last change.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `kubectl get dv NAME -w`: the lines that the screen shows.
 pub(crate) struct KubectlWatch {

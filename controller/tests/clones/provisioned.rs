@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::environment::{ProvisionedClass, TestEnv};
+use crate::environment::{PATIENCE, ProvisionedClass, TestEnv};
 use crate::kubectl::kubectl;
 use crate::objects::ClaimRequest;
 
@@ -139,7 +139,7 @@ fn each_pod_of_a_stateful_set_gets_its_own_volume() {
     env.wait("statefulset", "set", |set| set["status"]["readyReplicas"] == 2);
     for pod in ["set-0", "set-1"] {
         let directory = env.backing_path(&format!("v-{pod}"));
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         while std::fs::read_to_string(directory.join("name")).unwrap_or_default() != format!("{pod}\n") {
             assert!(Instant::now() < deadline, "{pod} has not written its name");
             std::thread::sleep(Duration::from_millis(100));

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::environment::TestEnv;
+use crate::environment::{PATIENCE, TestEnv};
 use crate::kubectl::{kubectl, try_kubectl};
 use crate::objects::{ClaimRequest, data_source_field};
 
@@ -25,10 +25,6 @@ const WAIT: &str = "provisioned-wait";
 const POPULATED_VOLUME: &str = "decant.dev/populated-volume";
 /// The reclaim policy of a volume before its hand-over.
 const RECLAIM_POLICY: &str = "decant.dev/reclaim-policy";
-/// How long the garbage collector may need: it pauses while it learns of kinds that came or went, and a machine with two busy
-/// cores takes long to stop a pod.
-const PATIENCE: Duration = Duration::from_secs(180);
-
 /// A claim with a CloneSource as its data source.
 fn from_clone_source<'a>(class: &'a str, mode: &'a str, size: &'a str, source: &str) -> ClaimRequest<'a> {
     let source = json!({ "apiGroup": "decant.dev", "kind": "CloneSource", "name": source });
