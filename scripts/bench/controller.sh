@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # scripts/bench.sh sets and reads variables of this file
-# Sourced by scripts/bench.sh: measures what many clones cost the controller and the API server. The tests print the table.
+# Sourced by scripts/bench.sh: measures what many clones cost the controller and the API server. The test of the budget prints the
+# table.
 
 # shellcheck source=scripts/cluster/build.sh
 . scripts/cluster/build.sh
@@ -20,6 +21,8 @@ run_controller() {
     cargo build --locked --quiet --release -p decant-controller
     DECANT_CONTROLLER=${CARGO_TARGET_DIR:-$PWD/target}/release/controller
     export DECANT_CONTROLLER
-    cargo test --locked --quiet --workspace --test api -- --include-ignored --nocapture --test-threads=1 budget:: |
-        grep '^|'
+    local load
+    for load in 100:100 1000:1000 10000:100; do
+        DECANT_BUDGET_LOAD=$load cargo test --locked --quiet --workspace --test api -- --nocapture budget:: | grep '^|'
+    done
 }
