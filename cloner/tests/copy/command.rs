@@ -70,8 +70,15 @@ impl Running {
         Self(process)
     }
 
+    /// Stops it until `assert_success`: it keeps its locks, and cannot end before the test is ready for that.
+    pub(crate) fn paused(self) -> Self {
+        self.0.signal(Signal::STOP);
+        self
+    }
+
     /// Waits until it has ended by itself with success.
     pub(crate) fn assert_success(self) {
+        self.0.signal(Signal::CONT);
         self.0.succeeded();
     }
 

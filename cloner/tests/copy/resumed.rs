@@ -32,7 +32,7 @@ fn interrupted(source: &Path, target: &Path, signal: Signal, is_far: impl Fn() -
         }
         // This fails if it has ended.
         let _ = kill_process(Pid::from_child(&child), signal);
-        if !child.wait().unwrap().success() {
+        if !child.wait().unwrap().success() && !is_complete(target) {
             return;
         }
         if target.is_dir() {
@@ -42,6 +42,11 @@ fn interrupted(source: &Path, target: &Path, signal: Signal, is_far: impl Fn() -
         }
     }
     panic!("the copy always ends before the signal");
+}
+
+/// Whether a copy is complete, although its process may have been ended before it could exit.
+fn is_complete(target: &Path) -> bool {
+    target.is_file() || target.is_dir() && !target.join(".decant-partial").exists()
 }
 
 fn repeated(source: &Path, target: &Path) -> Outcome {

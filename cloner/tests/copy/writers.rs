@@ -4,8 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use decant_test_support::is_root;
-use decant_test_support::noise;
+use decant_test_support::{is_root, noise, until};
 
 use super::command::{Running, Scratch, command, copy, names};
 
@@ -30,7 +29,7 @@ fn a_second_copy_into_a_directory_is_refused_and_the_first_one_completes() {
     let (source, target, growing) = slow(&scratch, "target");
     scratch.directory("target");
     scratch.file("other/a", b"other");
-    let first = Running::start_and_wait_for(&growing, &source, &target);
+    let first = Running::start_and_wait_for(&growing, &source, &target).paused();
     assert_refused(&scratch.at("other"), &target, &first);
     let image = scratch.file("image", b"image");
     assert_refused(&image, &target.join("image"), &first);
@@ -44,7 +43,7 @@ fn a_second_copy_into_a_directory_being_created_is_refused_and_removes_nothing()
     let scratch = Scratch::new();
     let (source, target, growing) = slow(&scratch, "new");
     scratch.file("other/a", b"other");
-    let first = Running::start_and_wait_for(&growing, &source, &target);
+    let first = Running::start_and_wait_for(&growing, &source, &target).paused();
     assert_refused(&scratch.at("other"), &target, &first);
     first.assert_success();
     assert_eq!(names(&target), ["0", "1", "2"]);
@@ -56,7 +55,8 @@ fn a_tree_copy_to_the_path_of_a_running_image_copy_is_refused() {
     let image = scratch.file("image", &noise(3 << 20, 9));
     let directory = scratch.directory("target");
     scratch.file("other/a", b"other");
-    let first = Running::start_and_wait_for(&directory.join(".image.decant-partial"), &image, &directory);
+    let first =
+        Running::start_and_wait_for(&directory.join(".image.decant-partial"), &image, &directory).paused();
     assert_refused(&scratch.at("other"), &directory, &first);
     // Another image has its own name.
     copy(&[scratch.file("second", b"second"), directory.clone()]).assert_done();
@@ -72,9 +72,8 @@ fn images_with_a_common_long_prefix_are_copied_concurrently() {
     let slow = scratch.file("slow", &noise(3 << 20, 9));
     let growing = || names(&scratch.at(".")).into_iter().find(|name| name.ends_with(".decant-partial"));
     let first = Running::start_and_wait_for(&scratch.at("slow"), &slow, &scratch.at(&format!("{long}A")));
-    while growing().is_none() {
-        std::thread::yield_now();
-    }
+    until("the first copy writes", || growing().is_some());
+    let first = first.paused();
     copy(&[scratch.file("quick", b"quick"), scratch.at(&format!("{long}B"))]).assert_done();
     first.assert_success();
     assert_eq!(fs::metadata(scratch.at(&format!("{long}A"))).unwrap().len(), 3 << 20);
@@ -91,7 +90,7 @@ fn a_writer_in_another_pid_namespace_is_identified_by_its_record() {
     scratch.directory("target");
     scratch.file("other/a", b"other");
     let arguments = scratch.at("target/.decant-partial/writer");
-    let first = Running::start_and_wait_for(&growing, &source, &target);
+    let first = Running::start_and_wait_for(&growing, &source, &target).paused();
     let stored = fs::read_to_string(arguments).unwrap();
     // As in another pod: in its own PID namespace.
     let inner = command(&[scratch.at("other"), target.clone()]);

@@ -11,7 +11,7 @@ use decant_cloner::error::{Kind, Result};
 use decant_cloner::stream::{Purpose, Run, Sink};
 use decant_shared::process::stop::Stop;
 
-use crate::tree::{SPARSE, Tree};
+use crate::tree::{SPARSE, Tree, tick};
 
 /// A sink that does something when a file's content is asked for.
 struct ModifyingSink<F: FnMut(&Path)>(F);
@@ -48,8 +48,7 @@ fn a_file_rewritten_in_place_while_it_is_read_is_named() {
     let tree = Tree::new();
     tree.file("data", "one");
     let (kind, text) = failure(&tree, |path| {
-        // A clock tick is enough for another mtime.
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        tick();
         File::options().write(true).open(path).unwrap().write_all(b"two").unwrap();
     });
     assert_eq!(kind, Kind::SourceChanged);
@@ -62,7 +61,7 @@ fn a_directory_that_gains_an_entry_after_listing_is_named() {
     tree.directory("sub");
     tree.file("sub/a", "content");
     let (kind, text) = failure(&tree, |path| {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        tick();
         fs::write(path.with_file_name("late"), "late").unwrap();
     });
     assert_eq!(kind, Kind::SourceChanged);
@@ -139,6 +138,7 @@ fn a_file_replaced_by_one_with_equal_size_and_time_is_named() {
     let time = fs::metadata(tree.path("d/b")).unwrap().modified().unwrap();
     let (kind, text) = failure(&tree, |path| {
         if path.ends_with("a") {
+            tick();
             let new = path.with_file_name("new");
             fs::write(&new, "new").unwrap();
             File::options().write(true).open(&new).unwrap().set_modified(time).unwrap();
@@ -157,6 +157,7 @@ fn an_entry_replaced_after_the_scan_is_a_change_at_an_equal_count() {
     tree.file("d/b", "old");
     let replace = |path: &Path| {
         if path.ends_with("a") {
+            tick();
             fs::write(path.with_file_name("d/new"), "new").unwrap();
             fs::rename(path.with_file_name("d/new"), path.with_file_name("d/b")).unwrap();
         }

@@ -148,3 +148,8 @@ pub(crate) fn listing(root: &Path) -> String {
     lines.sort();
     lines.join("\n")
 }
+
+/// Waits until the clock of the file systems has advanced: what is written after it has another time.
+pub(crate) fn tick() {
+    std::thread::sleep(std::time::Duration::from_millis(20));
+}

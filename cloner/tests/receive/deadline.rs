@@ -9,8 +9,10 @@ use crate::process::TargetBuilder;
 
 /// A target that gives up in `limit`.
 fn waiting_for(limit: Duration) -> (TargetBuilder, OffsetDateTime) {
+    // Its keys take time.
+    let builder = TargetBuilder::new();
     let deadline = OffsetDateTime::now_utc() + limit;
-    (TargetBuilder::new().set("DEADLINE", &deadline.format(&Rfc3339).unwrap()), deadline)
+    (builder.set("DEADLINE", &deadline.format(&Rfc3339).unwrap()), deadline)
 }
 
 /// Until the deadline the target must be ready and have its sender, also on a busy machine.

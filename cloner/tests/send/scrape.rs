@@ -28,9 +28,14 @@ pub(crate) fn agent_with(tls: ureq::tls::TlsConfigBuilder) -> Agent {
 
 /// The page.
 pub(crate) fn page(port: u16) -> String {
-    let mut answer = agent().get(format!("https://127.0.0.1:{port}/metrics")).call().unwrap();
+    try_page(port).unwrap()
+}
+
+/// The page, or why there was no answer.
+pub(crate) fn try_page(port: u16) -> Result<String, ureq::Error> {
+    let mut answer = agent().get(format!("https://127.0.0.1:{port}/metrics")).call()?;
     assert_eq!(answer.status(), 200);
-    answer.body_mut().read_to_string().unwrap()
+    answer.body_mut().read_to_string()
 }
 
 /// The page as soon as it is as wanted: it changes once a second.

@@ -141,6 +141,8 @@ impl Held {
 
     /// One attempt. The error is the reason why this process must stop acting.
     fn renew(&mut self) -> Result<(), String> {
+        // An attempt that began later could end after the Lease has expired.
+        self.check_deadline()?;
         let asked = Instant::now();
         match self.leader.write(&self.lease) {
             Ok(lease) => {
@@ -151,11 +153,15 @@ impl Held {
             Err(e) if e.is_conflict() || e.is_not_found() => self.read_again()?,
             Err(e) => log::warn!("cannot renew the lease {}: {e}", self.leader.key),
         }
-        if self.renewed.elapsed() >= RENEW_DEADLINE {
-            let secs = RENEW_DEADLINE.as_secs();
-            return Err(format!("the lease {} could not be renewed for {secs} s", self.leader.key));
+        self.check_deadline()
+    }
+
+    fn check_deadline(&self) -> Result<(), String> {
+        if self.renewed.elapsed() < RENEW_DEADLINE {
+            return Ok(());
         }
-        Ok(())
+        let secs = RENEW_DEADLINE.as_secs();
+        Err(format!("the lease {} could not be renewed for {secs} s", self.leader.key))
     }
 
     /// The Lease was changed or deleted. If this process is still the holder, or the Lease is gone, the next attempt

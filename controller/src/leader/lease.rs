@@ -10,8 +10,8 @@ use crate::leader::record::Lease;
 
 /// The name of the Lease, in the namespace of the controller.
 pub const NAME: &str = "decant-controller";
-/// A leader that could not renew for this long stops acting. Calls about a Lease are limited to 4 s, so the last
-/// attempt ends before the Lease expires.
+/// A leader that could not renew for this long stops acting, and makes no further attempt. Calls about a Lease are limited to 4 s,
+/// so the last attempt ends before the Lease expires.
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 /// Between two reads or renewals. A successor acts at most `LEASE_DURATION` + two of these + a call later.
 pub const RETRY_WAIT: Duration = Duration::from_secs(2);

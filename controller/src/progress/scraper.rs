@@ -179,6 +179,9 @@ mod tests {
 
     const HOST: &str = "u-source-pod.metrics";
 
+    /// Enough for a busy machine.
+    const LIMIT: Duration = Duration::from_secs(20);
+
     struct Answers(u16, String, Duration);
 
     impl Service for Answers {
@@ -196,11 +199,17 @@ mod tests {
         } else {
             Signer::new("other", OffsetDateTime::now_utc()).unwrap().bundle_pem
         };
-        ask_with(&signer, Some(&roots), name, answer)
+        ask_with(&signer, Some(&roots), name, answer, LIMIT)
     }
 
-    /// The same with a certificate of `signer`, checked against `roots`.
-    fn ask_with(signer: &Signer, roots: Option<&str>, name: &str, answer: Answers) -> Result<String, String> {
+    /// The same with a certificate of `signer`, checked against `roots`, within `limit`.
+    fn ask_with(
+        signer: &Signer,
+        roots: Option<&str>,
+        name: &str,
+        answer: Answers,
+        limit: Duration,
+    ) -> Result<String, String> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let now = OffsetDateTime::now_utc();
         let leaf =
@@ -219,7 +228,7 @@ mod tests {
             Stop::new(),
         )
         .unwrap();
-        let page = fetch(HOST, address, PAGE, roots, Duration::from_millis(700));
+        let page = fetch(HOST, address, PAGE, roots, limit);
         running.shut_down(Duration::from_millis(1));
         page
     }
@@ -250,12 +259,16 @@ mod tests {
         assert_eq!(ScrapeRoute::first_to(&pod("")), ScrapeRoute::Proxy);
         assert_eq!(ScrapeRoute::first_to(&pod("copy-keys")), ScrapeRoute::Direct);
         let signer = Signer::new("nobody", OffsetDateTime::now_utc()).unwrap();
-        assert_eq!(ask_with(&signer, None, "v-source-pod.metrics", page("hello 1\n")).unwrap(), "hello 1\n");
+        let found = ask_with(&signer, None, "v-source-pod.metrics", page("hello 1\n"), LIMIT);
+        assert_eq!(found.unwrap(), "hello 1\n");
     }
 
     #[test]
     fn a_slow_answer_ends_with_the_limit() {
-        assert!(ask(HOST, true, Answers(200, String::new(), Duration::from_secs(3))).is_err());
+        let signer = Signer::new("test", OffsetDateTime::now_utc()).unwrap();
+        let answer = Answers(200, String::new(), Duration::from_secs(3));
+        let limit = Duration::from_millis(700);
+        assert!(ask_with(&signer, Some(&signer.bundle_pem), HOST, answer, limit).is_err());
     }
 
     #[test]

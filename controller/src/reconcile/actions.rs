@@ -9,7 +9,7 @@ use crate::objects::annotations::{
     SNAPSHOT_TIME, SOURCE_CONTAINER, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON,
     TARGET_CONTAINER, TOTAL_BYTES, TRANSFER_FALLBACK, TRANSFER_MODE, TRANSFER_PHASE,
 };
-use crate::objects::{Claim, DataVolumePhase, Pod, PodPhase};
+use crate::objects::{Claim, DataVolumePhase, Meta, Pod, PodPhase};
 use crate::pods::role::Role;
 use crate::pods::termination;
 use crate::pods::termination::TargetMessage;
@@ -376,17 +376,22 @@ fn delete_snapshot_and_restored(seen: &Observed, actions: &mut Vec<Action>) {
     }
 }
 
-/// The source's instancetype labels, if the DataVolume has none of its own (docs/protocol.md section 4.9).
+/// The instancetype labels for a DataVolume that has none of its own: those of the DataSource that it names, else those of the
+/// VolumeSnapshot or PVC that is cloned (docs/protocol.md section 4.9).
 fn instancetype(seen: &Observed) -> Option<BTreeMap<String, String>> {
     let dv = seen.data_volume.as_ref()?;
-    let source = seen.source.as_ref()?;
-    if INSTANCETYPE_LABELS.iter().any(|name| dv.metadata.labels.contains_key(*name)) {
+    let of = |meta: &Meta| -> BTreeMap<String, String> {
+        let labels = INSTANCETYPE_LABELS.iter().filter_map(|name| meta.labels.get_key_value(*name));
+        labels.map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
+    if !of(&dv.metadata).is_empty() {
         return None;
     }
-    let labels = INSTANCETYPE_LABELS.iter().filter_map(|name| source.metadata.labels.get_key_value(*name));
-    let labels: BTreeMap<String, String> =
-        labels.map(|(name, value)| (name.clone(), value.clone())).collect();
-    (!labels.is_empty()).then_some(labels)
+    let data_source = seen.data_source.as_ref().map(|source| &source.metadata);
+    let snapshot = seen.snapshot.as_ref().and_then(|snapshot| snapshot.metadata.as_ref());
+    // The source of a snapshot is a temporary PVC, without labels of its own.
+    let claim = seen.named_source.as_ref().or(seen.source.as_ref()).map(|claim| &claim.metadata);
+    [data_source, snapshot, claim].into_iter().flatten().map(of).find(|labels| !labels.is_empty())
 }
 
 /// Whether the claim was filled for this DataVolume, and the DataVolume does not record that yet.

@@ -11,8 +11,8 @@ use crate::objects::annotations::{
 use crate::objects::claim::VolumeMode;
 use crate::objects::clone_request::Invalid;
 use crate::objects::{
-    Claim, ClonedObject, DataVolume, Key, Meta, Pod, StorageClass, Uid, Volume, VolumeCloneSource,
-    VolumeSnapshot, names,
+    Claim, ClonedObject, DataSource, DataVolume, Key, Meta, Pod, StorageClass, Uid, Volume,
+    VolumeCloneSource, VolumeSnapshot, names,
 };
 use crate::pods::class_defaults::ClassDefaults;
 use crate::pods::role::Role;
@@ -40,6 +40,8 @@ pub struct Observed {
     pub authority: String,
     /// Where the data comes from.
     pub origin: Origin,
+    /// The DataSource that the DataVolume names. It may point to another one.
+    pub data_source: Option<Arc<DataSource>>,
     /// The source claim. Of a snapshot it is the temporary PVC that is restored from it or, before that exists, a PVC
     /// with the properties of the snapshot.
     pub source: Option<Arc<Claim>>,

@@ -1,5 +1,6 @@
 //! Watches, as the API server sends them.
 
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use decant_controller::api::client::KubeCluster;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use crate::relay::Relay;
 use crate::sandbox::{Sandbox, uid};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn watch_secrets(sandbox: &Sandbox, cluster: &KubeCluster) -> Box<dyn Watch> {
     let version = sandbox.cluster.list(Kind::Secret, &sandbox.labelled()).unwrap().resource_version;
@@ -71,10 +72,12 @@ fn a_cut_watch_ends_with_an_error() {
 #[test]
 fn many_threads_can_call_while_many_watches_wait() {
     let sandbox = Sandbox::new();
+    let begun = Barrier::new(8 + 1);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 let mut watch = watch_secrets(&sandbox, &sandbox.cluster);
+                begun.wait();
                 let mut seen = 0;
                 while seen < 40 {
                     let event = watch.next(PATIENCE).unwrap();
@@ -83,8 +86,8 @@ fn many_threads_can_call_while_many_watches_wait() {
                 }
             });
         }
-        // All watches have begun when their threads wait; what is made before is in no watch.
-        std::thread::sleep(Duration::from_secs(1));
+        // What is made before a watch begins is not in it.
+        begun.wait();
         for thread in 0..4 {
             let sandbox = &sandbox;
             scope.spawn(move || {

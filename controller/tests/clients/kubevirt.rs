@@ -226,6 +226,29 @@ fn a_template_that_refers_to_a_data_source_is_cloned_from_what_it_leads_to() {
     }
 }
 
+/// A virtual machine with `inferFromVolume` reads its size from these labels of the DataVolume.
+#[test]
+fn a_data_volume_that_refers_to_a_data_source_gets_its_instancetype_labels() {
+    const LABEL: &str = "instancetype.kubevirt.io/default-instancetype";
+    for storage in ALL {
+        let kubernetes = storage.cluster(NAMESPACE);
+        kubernetes.add(
+            Kind::DataSource,
+            json!({ "metadata": { "namespace": NAMESPACE, "name": "linux", "labels": { LABEL: "u1.medium" } },
+                    "spec": { "source": { "pvc": { "name": "golden" } } } }),
+        );
+        let mut cluster = RunningCluster::new(kubernetes);
+        let mut data_volume = of_template(&cluster.kubernetes);
+        data_volume["spec"].as_object_mut().unwrap().remove("source");
+        data_volume["spec"]["sourceRef"] = json!({ "kind": "DataSource", "name": "linux" });
+        cluster.kubernetes.add(Kind::DataVolume, data_volume);
+        let mut machine = VirtualMachine::with_template(named("disk1"));
+        settle(&mut cluster, &mut machine);
+        let found = cluster.kubernetes.find(Kind::DataVolume, &named("disk1")).unwrap();
+        assert_eq!(found["metadata"]["labels"][LABEL], "u1.medium", "{storage:?}: {found:#}");
+    }
+}
+
 #[test]
 fn a_virtual_machine_shows_that_its_clone_fails_and_starts_when_it_succeeds() {
     for storage in ALL {

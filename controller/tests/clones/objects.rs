@@ -181,6 +181,25 @@ impl TestEnv {
         }));
     }
 
+    /// Lets a running clone of `limited_data_volume` end soon. A test holds a clone with a low limit until it has seen or done what
+    /// it needs a running clone for.
+    pub(crate) fn lift_limit(&self, name: &str) {
+        let limit = "decant.dev/bandwidth-limit=512MiB/s";
+        kubectl(&["-n", &self.namespace, "annotate", "--overwrite", "dv", name, limit], None);
+    }
+
+    /// Waits until the log of `pod` says that it resumes the clone into the claim `target`.
+    pub(crate) fn wait_for_resumption(&self, target: &str, pod: &str) {
+        // Once only: the pod goes with the end of the clone.
+        let mut resumes = false;
+        self.wait("pvc", target, |claim| {
+            let (_, log) = try_kubectl(&["-n", &self.namespace, "logs", pod], None);
+            resumes = log.contains("resuming after the first");
+            resumes || claim["metadata"]["annotations"]["k8s.io/CloneOf"] == "true"
+        });
+        assert!(resumes, "the clone restarted from zero");
+    }
+
     /// A pod that does nothing but have `claim`.
     pub(crate) fn pod_using(&self, name: &str, claim: &str, device: bool) {
         let attached = json!([if device {

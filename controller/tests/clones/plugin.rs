@@ -5,9 +5,10 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::MIB;
 use crate::content::assert_content;
 use crate::environment::{PATIENCE, TestEnv};
-use crate::{MIB, SLOW};
+use crate::progress::SHORT_INTERVALS;
 
 /// `kubectl decant ARGS` in the namespace of a test.
 pub(crate) fn decant(namespace: &str, args: &[&str]) -> Command {
@@ -30,11 +31,12 @@ pub(crate) fn end(child: Child) -> (i32, String, String) {
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
-const SHORT_INTERVALS: [&str; 4] = ["--poll-secs", "1", "--progress-secs", "1"];
+/// Twenty seconds for the source of `reporting_env`: several lines of progress.
+const LIMIT: &str = "3MiB/s";
 
-/// A source of 60 MiB that takes some seconds to clone.
-fn slow_env() -> (TestEnv, Vec<u8>) {
-    let mut env = TestEnv::new(&[&SLOW[..], &SHORT_INTERVALS].concat());
+/// A source of 60 MiB, and a controller that reports every second.
+fn reporting_env() -> (TestEnv, Vec<u8>) {
+    let mut env = TestEnv::new(&SHORT_INTERVALS);
     env.volumes("block", "64Mi", 2);
     env.claim("golden", "Block", "64Mi");
     let noise = env.fill("golden", 60 * MIB);
@@ -44,9 +46,9 @@ fn slow_env() -> (TestEnv, Vec<u8>) {
 
 #[test]
 fn clone_with_wait_shows_progress_and_ends_with_the_content() {
-    let (env, noise) = slow_env();
-    let args =
-        ["clone", "golden", "--to", "copy", "--storage-class", &env.class, "--wait", "--timeout", "5m"];
+    let (env, noise) = reporting_env();
+    let what = ["clone", "golden", "--to", "copy", "--storage-class", &env.class, "--limit", LIMIT];
+    let args = [&what[..], &["--wait", "--timeout", "5m"]].concat();
     let (code, out, err) = end(decant(&env.namespace, &args).spawn().unwrap());
     assert_eq!(code, 0, "{err}");
     assert!(out.starts_with("datavolume.cdi.kubevirt.io/copy created\n"), "{out}");
@@ -60,8 +62,8 @@ fn clone_with_wait_shows_progress_and_ends_with_the_content() {
 
 #[test]
 fn a_followed_clone_shows_growing_bars_until_it_is_done() {
-    let (env, _) = slow_env();
-    env.data_volume("copy", (&env.namespace, "golden"), "Block", "64Mi");
+    let (env, _) = reporting_env();
+    env.limited_data_volume("copy", (&env.namespace, "golden"), ("Block", "64Mi"), LIMIT);
     let (code, out, err) =
         end(decant(&env.namespace, &["status", "copy", "--follow", "-o", "json"]).spawn().unwrap());
     assert_eq!(code, 0, "{err}");

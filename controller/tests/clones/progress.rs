@@ -5,10 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
+use crate::MIB;
 use crate::content::assert_content;
 use crate::environment::{PATIENCE, TestEnv};
-use crate::kubectl::kubectl;
-use crate::{MIB, SLOW};
 
 /// `kubectl get dv NAME -w`: the lines that the screen shows.
 pub(crate) struct KubectlWatch {
@@ -65,7 +64,8 @@ fn slow_clone(env: &mut TestEnv) -> Vec<u8> {
     env.fill("golden", 120 * MIB)
 }
 
-const SHORT_INTERVALS: [&str; 4] = ["--poll-secs", "1", "--progress-secs", "1"];
+/// Flags of a controller that reports every second.
+pub(crate) const SHORT_INTERVALS: [&str; 4] = ["--poll-secs", "1", "--progress-secs", "1"];
 
 /// Raises the limit of a clone that would take eight minutes with it. The clone succeeds within the usual deadline.
 pub(crate) fn assert_a_raised_limit_acts_on_a_running_clone(flags: &[&str]) {
@@ -76,8 +76,7 @@ pub(crate) fn assert_a_raised_limit_acts_on_a_running_clone(flags: &[&str]) {
     env.wait("dv", "copy", |dv| {
         dv["status"]["conditions"][2]["message"].as_str().unwrap_or_default().contains(" of 128.00 MiB, ")
     });
-    let limit = "decant.dev/bandwidth-limit=512MiB/s";
-    kubectl(&["-n", &env.namespace, "annotate", "--overwrite", "dv", "copy", limit], None);
+    env.lift_limit("copy");
     env.wait_for_success("copy");
     assert_content(&env, "copy", &noise);
 }
@@ -89,11 +88,10 @@ fn a_raised_limit_acts_on_a_running_clone_over_the_network() {
 
 #[test]
 fn kubectl_get_shows_every_phase_and_a_growing_percentage() {
-    let mut env = TestEnv::new(
-        &[SLOW, [SHORT_INTERVALS[0], SHORT_INTERVALS[1]], [SHORT_INTERVALS[2], SHORT_INTERVALS[3]]].concat(),
-    );
+    let mut env = TestEnv::new(&SHORT_INTERVALS);
     let noise = slow_clone(&mut env);
-    env.data_volume("copy", (&env.namespace, "golden"), "Block", "128Mi");
+    // Twenty seconds: several lines of progress.
+    env.limited_data_volume("copy", (&env.namespace, "golden"), ("Block", "128Mi"), "6MiB/s");
     let screen = KubectlWatch::of(&env, "copy");
     env.start();
     let copying = env.wait("dv", "copy", |dv| {
@@ -145,13 +143,12 @@ impl Drop for MetricsBlock {
 
 #[test]
 fn progress_is_reported_if_the_controller_cannot_reach_the_pod() {
-    let mut env = TestEnv::new(
-        &[SLOW, [SHORT_INTERVALS[0], SHORT_INTERVALS[1]], [SHORT_INTERVALS[2], SHORT_INTERVALS[3]]].concat(),
-    );
+    let mut env = TestEnv::new(&SHORT_INTERVALS);
     slow_clone(&mut env);
     let user = 54_000 + std::process::id() % 1000;
     let _deaf = MetricsBlock::start(user);
-    env.data_volume("copy", (&env.namespace, "golden"), "Block", "128Mi");
+    // Twenty seconds: several lines of progress.
+    env.limited_data_volume("copy", (&env.namespace, "golden"), ("Block", "128Mi"), "6MiB/s");
     let screen = KubectlWatch::of(&env, "copy");
     env.start_as(user);
     env.wait_for_success("copy");

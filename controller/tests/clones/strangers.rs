@@ -33,7 +33,7 @@ fn secrets(namespace: &str) -> String {
 
 #[test]
 fn imitations_of_clone_pods_in_other_namespaces_get_no_keys_and_change_nothing() {
-    let (env, noise) = running_at("3MiB/s", &[], 0);
+    let (env, noise) = running_at("256KiB/s", &[], 0);
     let elsewhere = format!("{}-x", env.namespace);
     kubectl(&["create", "namespace", &elsewhere], None);
     let uid = env.get("pvc", "copy").unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
@@ -51,6 +51,7 @@ fn imitations_of_clone_pods_in_other_namespaces_get_no_keys_and_change_nothing()
     let path = format!("/api/v1/namespaces/{elsewhere}/pods/evil/status");
     patch_status(&path, &said);
 
+    env.lift_limit("copy");
     env.wait_for_success("copy");
     env.wait("dv", "copy", |dv| {
         let digest = dv["metadata"]["annotations"]["decant.dev/digest"].as_str();

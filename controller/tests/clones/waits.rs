@@ -116,18 +116,20 @@ fn a_claim_that_waits_for_its_consumer_is_bound_by_the_clone_only_on_request() {
 
 #[test]
 fn a_clone_beyond_the_limit_reports_its_position_and_runs_later() {
-    let (mut env, noise) = with_source(&[SLOW, ["--max-clones", "1"]].concat(), 3);
+    let (mut env, noise) = with_source(&["--max-clones", "1"], 3);
     env.start();
-    for name in ["a", "b", "c"] {
+    // The first one runs until the others are in the queue.
+    env.limited_data_volume("a", (&env.namespace, "golden"), ("Block", "32Mi"), "64KiB/s");
+    env.wait_for_copying("a");
+    for name in ["b", "c"] {
         env.data_volume(name, (&env.namespace, "golden"), "Block", "32Mi");
     }
-    let waits = |dv: &serde_json::Value| {
+    env.wait("dv", "c", |dv| {
         let text = dv["status"]["conditions"][2]["message"].as_str().unwrap_or_default();
-        text.contains("in the queue") && dv["status"]["phase"] == "CloneScheduled"
-    };
-    let place = env.wait("dv", "c", waits);
-    let text = place["status"]["conditions"][2]["message"].as_str().unwrap();
-    assert!(text.contains(" of 2 in the queue: 1 clones run (limit 1"), "{text}");
+        text.contains(" of 2 in the queue: 1 clones run (limit 1")
+            && dv["status"]["phase"] == "CloneScheduled"
+    });
+    env.lift_limit("a");
     for name in ["a", "b", "c"] {
         env.wait_for_success(name);
         assert_content(&env, name, &noise);

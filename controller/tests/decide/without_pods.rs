@@ -1,8 +1,8 @@
 //! Steps before the pods exist.
 
-use decant_controller::objects::{Claim, Key, StorageClass};
+use decant_controller::objects::{DataSource, Key, Meta, StorageClass};
 use decant_controller::reconcile::actions::Action;
-use decant_controller::reconcile::observed::{Observed, Origin};
+use decant_controller::reconcile::observed::{Observed, ObservedSnapshot, Origin};
 use decant_controller::reconcile::permission::check::Permission;
 use decant_controller::reconcile::step::Slot;
 use decant_controller::reconcile::step::Step;
@@ -105,25 +105,60 @@ fn a_claim_with_a_clone_request_is_cloned_and_marked_complete() {
     assert_eq!(decision.claim_events[0].message, "Clone Complete");
 }
 
+/// Metadata with an instancetype label.
+fn preferring(preference: &str) -> Meta {
+    let labels = [(PREFERENCE.to_owned(), preference.to_owned())].into();
+    Meta { namespace: "n".to_owned(), name: "golden".to_owned(), labels, ..Meta::default() }
+}
+
+const PREFERENCE: &str = "instancetype.kubevirt.io/default-preference";
+
+/// The preference that the DataVolume gets.
+fn given_preference(seen: &Observed) -> Option<String> {
+    decided(seen).actions.into_iter().find_map(|action| match action {
+        Action::Label(labels) => labels.get(PREFERENCE).cloned(),
+        _ => None,
+    })
+}
+
 #[test]
-fn instance_type_labels_are_taken_from_the_source_unless_set() {
-    const LABEL: &str = "instancetype.kubevirt.io/default-preference";
-    let labelled = |mut claim: Claim| {
-        claim.metadata.labels.insert(LABEL.to_owned(), "fedora".to_owned());
-        Some(Arc::new(claim))
-    };
-    let source = labelled((**start().source.as_ref().unwrap()).clone());
-    let seen = Observed { source, ..start() };
-    let label = |seen: &Observed| {
-        decided(seen).actions.into_iter().find_map(|action| match action {
-            Action::Label(labels) => labels.get(LABEL).cloned(),
-            _ => None,
-        })
-    };
-    assert_eq!(label(&seen).as_deref(), Some("fedora"));
-    let mut dv = (**seen.data_volume.as_ref().unwrap()).clone();
+fn instancetype_labels_are_those_of_the_data_source_else_of_the_snapshot_or_claim() {
+    let mut claim = (**start().source.as_ref().unwrap()).clone();
+    claim.metadata.labels = preferring("of the claim").labels;
+    let of_claim = Observed { source: Some(Arc::new(claim)), ..start() };
+    assert_eq!(given_preference(&of_claim).as_deref(), Some("of the claim"));
+
+    let metadata = Some(preferring("of the snapshot"));
+    let snapshot = Some(ObservedSnapshot { metadata, ..ObservedSnapshot::default() });
+    let of_snapshot = Observed { snapshot, origin: Origin::Snapshot(Key::new("n", "golden")), ..start() };
+    assert_eq!(given_preference(&of_snapshot).as_deref(), Some("of the snapshot"));
+
+    for seen in [of_claim.clone(), of_snapshot] {
+        let metadata = preferring("of the DataSource");
+        let data_source = Some(Arc::new(DataSource { metadata, ..DataSource::default() }));
+        let seen = Observed { data_source, ..seen };
+        assert_eq!(given_preference(&seen).as_deref(), Some("of the DataSource"));
+    }
+    // A DataSource without such labels hides none.
+    let unlabelled = Observed { data_source: Some(Arc::default()), ..of_claim };
+    assert_eq!(given_preference(&unlabelled).as_deref(), Some("of the claim"));
+}
+
+#[test]
+fn a_data_volume_with_an_instancetype_label_keeps_its_own() {
+    let mut dv = (**start().data_volume.as_ref().unwrap()).clone();
     dv.metadata.labels.insert("instancetype.kubevirt.io/default-instancetype".to_owned(), "u1".to_owned());
-    assert_eq!(label(&Observed { data_volume: Some(Arc::new(dv)), ..seen }), None);
+    let metadata = preferring("of the DataSource");
+    let data_source = Some(Arc::new(DataSource { metadata, ..DataSource::default() }));
+    assert_eq!(given_preference(&Observed { data_volume: Some(Arc::new(dv)), data_source, ..start() }), None);
+}
+
+#[test]
+fn without_permission_no_label_of_a_data_source_is_shown() {
+    let metadata = preferring("secret");
+    let data_source = Some(Arc::new(DataSource { metadata, ..DataSource::default() }));
+    let permission = Some(Permission::Denied("no".to_owned()));
+    assert_eq!(given_preference(&Observed { permission, data_source, ..start() }), None);
 }
 
 #[test]

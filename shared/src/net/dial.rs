@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn a_port_without_a_listener_refuses_the_connection() {
-        let port = listen(None, 0).unwrap().local_addr().unwrap().port();
-        let error = connect("127.0.0.1", port, Duration::from_secs(5), &Stop::new()).unwrap_err();
+        let closed = decant_test_support::net::Closed::new();
+        let error = connect("127.0.0.1", closed.port(), Duration::from_secs(5), &Stop::new()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -27,7 +27,7 @@ use crate::objects::clone_request::{Invalid, Wanted};
 use crate::objects::names::NameStyle;
 use crate::objects::pod_settings::PodSettings;
 use crate::objects::{
-    Claim, ClonedKind, ClonedObject, DataVolume, DataVolumePhase, Key, Kind, Pod, PopulatorKind,
+    Claim, ClonedKind, ClonedObject, DataSource, DataVolume, DataVolumePhase, Key, Kind, Pod, PopulatorKind,
     StorageClass, Uid, clone_request,
 };
 use crate::pods::identity::PodIdentity;
@@ -115,6 +115,7 @@ impl Observer {
                 seen.target.as_ref().and_then(|claim| CloneOutcome::of(&claim.metadata, &self.keys));
             let found = self.target_origin(seen.data_volume.as_ref(), seen.target.as_ref());
             (seen.origin, settings) = (found.origin, found.settings);
+            seen.data_source = seen.data_volume.as_ref().and_then(|dv| self.named_data_source(dv));
         }
         self.pods(key, &mut seen);
         seen.makes_pause = !self.made.may_make(key, Instant::now());
@@ -234,6 +235,13 @@ impl Observer {
             };
         };
         self.origin(dv).into()
+    }
+
+    fn named_data_source(&self, dv: &DataVolume) -> Option<Arc<DataSource>> {
+        match clone_request::wanted(dv) {
+            Ok(Wanted::DataSource(key)) => self.stores.data_sources.get(&key),
+            _ => None,
+        }
     }
 
     fn origin(&self, dv: &DataVolume) -> Origin {

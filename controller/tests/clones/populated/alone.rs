@@ -46,7 +46,7 @@ fn wait_for_usage(env: &TestEnv, claims: u32, pods: u32, size: &str) {
 
 #[test]
 fn a_claim_is_filled_from_another_namespace_with_permission_and_quota() {
-    let (mut env, owner, noise) = two_namespaces(&[], 24 * MIB, "4MiB/s");
+    let (mut env, owner, noise) = two_namespaces(&[], 24 * MIB, "512KiB/s");
     quota(&owner, 1);
     quota(&env, 2);
     env.start();
@@ -67,6 +67,7 @@ fn a_claim_is_filled_from_another_namespace_with_permission_and_quota() {
     // While it runs: a second claim and two pods in the namespace of the source.
     wait_for_usage(&owner, 2, 2, "48Mi");
     wait_for_usage(&env, 1, 0, "24Mi");
+    env.lift_limit_of_source("golden");
     let claim = env.wait_for_populated("copy");
     assert_content(&env, "copy", &noise);
     let made_for = format!("pvc-{}", claim["metadata"]["uid"].as_str().unwrap());

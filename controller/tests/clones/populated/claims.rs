@@ -135,15 +135,16 @@ fn variable(pod: &Value, name: &str) -> Value {
 fn the_settings_of_a_clone_source_reach_the_pods() {
     let mut env = TestEnv::new(&[]);
     let noise = env.provisioned_source("Block", "24Mi", 20 * MIB);
-    let settings = json!({ "bandwidthLimit": "6MiB/s", "verify": "readback", "streams": 3 });
+    let settings = json!({ "bandwidthLimit": "512KiB/s", "verify": "readback", "streams": 3 });
     env.clone_source("golden", "golden", &settings);
     env.start();
     env.request_claim("copy", &from_clone_source(NOW, "Block", "24Mi", "golden"));
     env.wait_for_copying("copy");
     let [source, target] = env.pods_of_prime(&env.prime_name("copy"));
-    assert_eq!(variable(&source, "DECANT_LIMIT"), "6MiB/s");
+    assert_eq!(variable(&source, "DECANT_LIMIT"), "512KiB/s");
     assert_eq!(variable(&source, "DECANT_STREAMS"), "3");
     assert_eq!(variable(&target, "DECANT_VERIFY"), "readback");
+    env.lift_limit_of_source("golden");
     env.wait_for_populated("copy");
     assert_content(&env, "copy", &noise);
     env.end_without_leftovers();

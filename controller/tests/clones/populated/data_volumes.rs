@@ -35,7 +35,7 @@ fn kubectl_get_shows_every_phase_of_a_data_volume_on_the_class_of_a_csi_driver()
     let mut env = TestEnv::new(&["--poll-secs", "1", "--progress-secs", "1"]);
     NOW.clone_into(&mut env.class);
     let noise = env.provisioned_source("Block", "32Mi", 30 * MIB);
-    env.limited_data_volume("copy", (&env.namespace, "golden"), ("Block", "32Mi"), "5MiB/s");
+    env.limited_data_volume("copy", (&env.namespace, "golden"), ("Block", "32Mi"), "2MiB/s");
     let screen = KubectlWatch::of(&env, "copy");
     env.start();
     env.wait_for_copying("copy");

@@ -8,11 +8,11 @@ use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
 use crate::populated::{NOW, POPULATED_VOLUME, RECLAIM_POLICY, from_clone_source};
 
-/// A source of 24 MiB, and claims that are filled from it in some twelve seconds.
+/// A source of 24 MiB, and claims that are filled from it in some 24 seconds, unless `lift_limit_of_source` ends that.
 fn filling(flags: &[&str], names: &[&str]) -> (TestEnv, Vec<u8>) {
     let mut env = TestEnv::new(&[&["--poll-secs", "1", "--progress-secs", "1"], flags].concat());
     let noise = env.provisioned_source("Block", "24Mi", 24 * MIB);
-    env.clone_source("golden", "golden", &json!({ "bandwidthLimit": "2MiB/s" }));
+    env.clone_source("golden", "golden", &json!({ "bandwidthLimit": "1MiB/s" }));
     env.start();
     for name in names {
         env.request_claim(name, &from_clone_source(NOW, "Block", "24Mi", "golden"));
@@ -95,6 +95,7 @@ fn a_prime_that_a_user_deletes_is_replaced_and_its_volume_is_deleted() {
     delete_now(&env, "pvc", &prime.name);
     env.wait("pvc", &prime.name, |claim| uid(claim) != prime.uid);
     env.wait_for_removal(&prime.volume);
+    env.lift_limit_of_source("golden");
     let claim = env.wait_for_populated("copy");
     assert_ne!(claim["spec"]["volumeName"], *prime.volume);
     assert_content(&env, "copy", &noise);
@@ -120,6 +121,7 @@ fn held(name: &str) -> (TestEnv, Vec<u8>, Prime) {
     let prime = Prime::of(&env, name);
     env.pod_using("holder", &prime.name, true);
     env.wait("pod", "holder", |pod| pod["status"]["phase"] == "Running");
+    env.lift_limit_of_source("golden");
     env.wait("pvc", &prime.name, |claim| claim["metadata"]["deletionTimestamp"].is_string());
     (env, noise, prime)
 }

@@ -64,6 +64,12 @@ impl TestEnv {
         }));
     }
 
+    /// Lets the running clones of a CloneSource with a `bandwidthLimit` end soon.
+    fn lift_limit_of_source(&self, name: &str) {
+        let change = r#"{"spec":{"bandwidthLimit":"512MiB/s"}}"#;
+        kubectl(&["-n", &self.namespace, "patch", "clonesource", name, "--type=merge", "-p", change], None);
+    }
+
     /// The name of a claim's prime, whether or not it exists.
     fn prime_name(&self, claim: &str) -> String {
         let claim = self.get("pvc", claim).unwrap();
