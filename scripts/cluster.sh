@@ -71,9 +71,9 @@ PACKAGES=(
     etcd:etcd-server containerd:containerd runc:runc iptables:iptables ip:iproute2 conntrack:conntrack
     buildah:buildah mkfs.ext4:e2fsprogs curl:curl openssl:openssl cc:build-essential
 )
-# The modules of Debian's packages are those of this Python, and not of another one in PATH.
-export DEBIAN_PYTHON=/usr/bin/python3
 BUILD_PACKAGES=(go:golang-go dpkg-source:dpkg-dev)
+# Modules of Debian's packages belong to this Python, which need not be the one in PATH.
+export DEBIAN_PYTHON=/usr/bin/python3
 PROGRAMS=(proxy kubelet scheduler controller-manager apiserver etcd)
 
 kube() { "$BIN/kubectl" --kubeconfig "$ADMIN" "$@"; }
@@ -172,7 +172,7 @@ status() {
         echo "down"
         return 1
     }
-    for name in "${PROGRAMS[@]}" containerd sandboxes provisioner; do
+    for name in "${PROGRAMS[@]}" containerd provisioner; do
         if runs "$name"; then echo "$name runs"; else echo "$name does not run"; fi
     done
     echo "KUBECONFIG=$ADMIN"

@@ -1,10 +1,10 @@
 """Removes the sandboxes of pods as soon as they are stopped and contain nothing: sandboxes.py SOCKET
 
 SOCKET is that of containerd. The kubelet of Kubernetes 1.20 does the same, but once a minute, and keeps a deleted pod until
-then: a test that waits for the end of its pods would wait 30 s on average. Newer kubelets do it at once. A sandbox in which a
+then: a test that waits for the end of its pods would wait for up to 75 s. A sandbox in which a
 container is left, such as that of a completed pod with its log, stays.
 
-Speaks the two calls of CRI v1alpha2 that it needs without generated code: their messages have few fields.
+Makes three calls of CRI v1alpha2 without generated code: few fields of their messages matter here.
 """
 
 import sys
