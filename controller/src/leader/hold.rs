@@ -200,3 +200,63 @@ impl LeaseKeeper {
         let _ = self.thread.join();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::api::cluster::{ListPage, ListParams, Part, Watch};
+    use crate::objects::Uid;
+
+    type Answer = Result<Object, ApiError>;
+
+    /// Does not answer attempts to write a Lease, and counts them.
+    #[derive(Default)]
+    struct Silent(AtomicUsize);
+
+    impl Cluster for Silent {
+        fn replace(&self, _: Kind, _: &Key, _: &Value) -> Answer {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Err(ApiError { code: 0, reason: "Timeout".to_owned(), message: "no answer".to_owned() })
+        }
+        fn get(&self, _: Kind, _: &Key) -> Answer {
+            panic!("not expected")
+        }
+        fn create(&self, _: Kind, _: &Value) -> Answer {
+            panic!("not expected")
+        }
+        fn list(&self, _: Kind, _: &ListParams) -> Result<ListPage, ApiError> {
+            panic!("not expected")
+        }
+        fn watch(&self, _: Kind, _: &ListParams, _: &str) -> Result<Box<dyn Watch>, ApiError> {
+            panic!("not expected")
+        }
+        fn patch(&self, _: Kind, _: &Key, _: Part, _: &Value) -> Answer {
+            panic!("not expected")
+        }
+        fn delete(&self, _: Kind, _: &Key, _: &Uid, _: Option<u32>) -> Result<(), ApiError> {
+            panic!("not expected")
+        }
+        fn pod_proxy(&self, _: &Key, _: u16, _: &str, _: Duration, _: usize) -> Result<String, ApiError> {
+            panic!("not expected")
+        }
+    }
+
+    #[test]
+    fn a_leader_past_its_deadline_stops_without_another_attempt() {
+        let cluster = Arc::new(Silent::default());
+        let leader = Leader::new(cluster.clone(), Key::new("n", "lease"), "first");
+        let lease = Lease { version: "1".to_owned(), ..leader.taken(None) };
+        let mut held = Held { leader, lease, renewed: Instant::now() };
+        held.renew().expect("there is time for another attempt");
+        assert_eq!(cluster.0.load(Ordering::SeqCst), 1);
+        held.renewed = Instant::now().checked_sub(RENEW_DEADLINE).unwrap();
+        let why = held.renew().unwrap_err();
+        assert!(why.contains("could not be renewed for 8 s"), "{why}");
+        assert_eq!(cluster.0.load(Ordering::SeqCst), 1, "the second attempt could end too late");
+    }
+}
