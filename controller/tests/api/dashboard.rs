@@ -60,13 +60,7 @@ fn restart_target(sandbox: &Sandbox) {
 
 /// A PVC that a CloneSource fills, without its CloneSource.
 fn make_populated_claim(sandbox: &Sandbox) {
-    let claim = json!({
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-        "metadata": { "namespace": sandbox.namespace, "name": "populated" },
-        "spec": { "accessModes": ["ReadWriteOnce"], "storageClassName": "none",
-                  "resources": { "requests": { "storage": "8Gi" } },
-                  "dataSource": { "apiGroup": "decant.dev", "kind": "CloneSource", "name": "golden" } },
-    });
+    let claim = sandbox.populated_claim("populated", &json!({}));
     sandbox.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap();
 }
 

@@ -90,12 +90,7 @@ fn make_claim(sandbox: &Sandbox, name: &str, annotations: &Value) -> Value {
 
 /// A PVC that a CloneSource fills.
 fn make_populated_claim(sandbox: &Sandbox, name: &str, annotations: &Value) -> Value {
-    let claim = json!({
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-        "metadata": { "namespace": sandbox.namespace, "name": name, "annotations": annotations },
-        "spec": { "accessModes": ["ReadWriteOnce"], "storageClassName": "none", "resources": { "requests": { "storage": "8Gi" } },
-                  "dataSource": { "apiGroup": "decant.dev", "kind": "CloneSource", "name": "golden" } },
-    });
+    let claim = sandbox.populated_claim(name, annotations);
     sandbox.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap().value()
 }
 

@@ -65,6 +65,19 @@ impl Sandbox {
         pod
     }
 
+    /// A PVC that the CloneSource `golden` fills. Old API servers know only `dataSource`; newer ones drop it from such a PVC and use
+    /// `dataSourceRef`.
+    pub(crate) fn populated_claim(&self, name: &str, annotations: &Value) -> Value {
+        let source = json!({ "apiGroup": "decant.dev", "kind": "CloneSource", "name": "golden" });
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": { "namespace": self.namespace, "name": name, "annotations": annotations },
+            "spec": { "accessModes": ["ReadWriteOnce"], "storageClassName": "none",
+                      "resources": { "requests": { "storage": "8Gi" } },
+                      "dataSource": source, "dataSourceRef": source },
+        })
+    }
+
     /// Creates a pod; a new namespace gets its service account only after a moment.
     pub(crate) fn create_pod(&self, pod: &Value) -> Value {
         let deadline = Instant::now() + PATIENCE;
