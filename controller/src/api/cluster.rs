@@ -178,6 +178,89 @@ pub trait Cluster: Send + Sync + 'static {
     ) -> Result<String, ApiError>;
 }
 
+/// Methods of [`Cluster`] that a test does not expect to be called.
+#[cfg(test)]
+macro_rules! not_expected {
+    (@ get) => {
+        fn get(&self, _: $crate::objects::Kind, _: &$crate::objects::Key) -> Result<$crate::objects::Object, $crate::api::cluster::ApiError> {
+            panic!("get was not expected")
+        }
+    };
+    (@ list) => {
+        fn list(
+            &self,
+            _: $crate::objects::Kind,
+            _: &$crate::api::cluster::ListParams,
+        ) -> Result<$crate::api::cluster::ListPage, $crate::api::cluster::ApiError> {
+            panic!("list was not expected")
+        }
+    };
+    (@ watch) => {
+        fn watch(
+            &self,
+            _: $crate::objects::Kind,
+            _: &$crate::api::cluster::ListParams,
+            _: &str,
+        ) -> Result<Box<dyn $crate::api::cluster::Watch>, $crate::api::cluster::ApiError> {
+            panic!("watch was not expected")
+        }
+    };
+    (@ create) => {
+        fn create(&self, _: $crate::objects::Kind, _: &serde_json::Value) -> Result<$crate::objects::Object, $crate::api::cluster::ApiError> {
+            panic!("create was not expected")
+        }
+    };
+    (@ patch) => {
+        fn patch(
+            &self,
+            _: $crate::objects::Kind,
+            _: &$crate::objects::Key,
+            _: $crate::api::cluster::Part,
+            _: &serde_json::Value,
+        ) -> Result<$crate::objects::Object, $crate::api::cluster::ApiError> {
+            panic!("patch was not expected")
+        }
+    };
+    (@ replace) => {
+        fn replace(
+            &self,
+            _: $crate::objects::Kind,
+            _: &$crate::objects::Key,
+            _: &serde_json::Value,
+        ) -> Result<$crate::objects::Object, $crate::api::cluster::ApiError> {
+            panic!("replace was not expected")
+        }
+    };
+    (@ delete) => {
+        fn delete(
+            &self,
+            _: $crate::objects::Kind,
+            _: &$crate::objects::Key,
+            _: &$crate::objects::Uid,
+            _: Option<u32>,
+        ) -> Result<(), $crate::api::cluster::ApiError> {
+            panic!("delete was not expected")
+        }
+    };
+    (@ pod_proxy) => {
+        fn pod_proxy(
+            &self,
+            _: &$crate::objects::Key,
+            _: u16,
+            _: &str,
+            _: std::time::Duration,
+            _: usize,
+        ) -> Result<String, $crate::api::cluster::ApiError> {
+            panic!("pod_proxy was not expected")
+        }
+    };
+    ($($method:ident),+) => {
+        $($crate::api::cluster::not_expected!(@ $method);)+
+    };
+}
+#[cfg(test)]
+pub(crate) use not_expected;
+
 #[cfg(test)]
 mod tests {
     use super::*;

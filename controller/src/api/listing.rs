@@ -43,13 +43,11 @@ pub fn list(
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Duration;
 
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::cluster::{ListPage, Part, TOO_LONG, Watch};
-    use crate::objects::{Key, Uid};
+    use crate::api::cluster::{ListPage, TOO_LONG, not_expected};
 
     /// Objects of these sizes; a response beyond `limit_bytes` is too long.
     struct Shelf {
@@ -71,33 +69,7 @@ mod tests {
             Ok(ListPage { items: items.collect(), resource_version: "7".to_owned(), next })
         }
 
-        fn get(&self, _: Kind, _: &Key) -> Result<Object, ApiError> {
-            panic!("not expected")
-        }
-
-        fn watch(&self, _: Kind, _: &ListParams, _: &str) -> Result<Box<dyn Watch>, ApiError> {
-            panic!("not expected")
-        }
-
-        fn create(&self, _: Kind, _: &Value) -> Result<Object, ApiError> {
-            panic!("not expected")
-        }
-
-        fn patch(&self, _: Kind, _: &Key, _: Part, _: &Value) -> Result<Object, ApiError> {
-            panic!("not expected")
-        }
-
-        fn replace(&self, _: Kind, _: &Key, _: &Value) -> Result<Object, ApiError> {
-            panic!("not expected")
-        }
-
-        fn delete(&self, _: Kind, _: &Key, _: &Uid, _: Option<u32>) -> Result<(), ApiError> {
-            panic!("not expected")
-        }
-
-        fn pod_proxy(&self, _: &Key, _: u16, _: &str, _: Duration, _: usize) -> Result<String, ApiError> {
-            panic!("not expected")
-        }
+        not_expected!(get, watch, create, patch, replace, delete, pod_proxy);
     }
 
     fn listed(shelf: &Shelf) -> Result<Vec<Value>, ApiError> {

@@ -204,46 +204,23 @@ impl LeaseKeeper {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
-    use std::time::Duration;
 
     use serde_json::Value;
 
     use super::*;
-    use crate::api::cluster::{ListPage, ListParams, Part, Watch};
-    use crate::objects::Uid;
-
-    type Answer = Result<Object, ApiError>;
+    use crate::api::cluster::not_expected;
 
     /// Does not answer attempts to write a Lease, and counts them.
     #[derive(Default)]
     struct Silent(AtomicUsize);
 
     impl Cluster for Silent {
-        fn replace(&self, _: Kind, _: &Key, _: &Value) -> Answer {
+        fn replace(&self, _: Kind, _: &Key, _: &Value) -> Result<Object, ApiError> {
             self.0.fetch_add(1, Ordering::SeqCst);
             Err(ApiError { code: 0, reason: "Timeout".to_owned(), message: "no answer".to_owned() })
         }
-        fn get(&self, _: Kind, _: &Key) -> Answer {
-            panic!("not expected")
-        }
-        fn create(&self, _: Kind, _: &Value) -> Answer {
-            panic!("not expected")
-        }
-        fn list(&self, _: Kind, _: &ListParams) -> Result<ListPage, ApiError> {
-            panic!("not expected")
-        }
-        fn watch(&self, _: Kind, _: &ListParams, _: &str) -> Result<Box<dyn Watch>, ApiError> {
-            panic!("not expected")
-        }
-        fn patch(&self, _: Kind, _: &Key, _: Part, _: &Value) -> Answer {
-            panic!("not expected")
-        }
-        fn delete(&self, _: Kind, _: &Key, _: &Uid, _: Option<u32>) -> Result<(), ApiError> {
-            panic!("not expected")
-        }
-        fn pod_proxy(&self, _: &Key, _: u16, _: &str, _: Duration, _: usize) -> Result<String, ApiError> {
-            panic!("not expected")
-        }
+
+        not_expected!(get, create, list, watch, patch, delete, pod_proxy);
     }
 
     #[test]

@@ -56,13 +56,12 @@ fn create(cluster: &dyn Cluster, name: &str, kind: Kind) {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Duration;
 
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::cluster::{ListPage, Part, Watch};
-    use crate::objects::{Key, Object, Uid};
+    use crate::api::cluster::{ListPage, not_expected};
+    use crate::objects::Object;
 
     /// A cluster that has only VolumePopulators; `None` if they are not defined.
     struct Registry(Option<Mutex<Vec<Value>>>);
@@ -83,29 +82,7 @@ mod tests {
             Ok(object.clone().into())
         }
 
-        fn get(&self, _: Kind, _: &Key) -> Result<Object, ApiError> {
-            panic!("not expected")
-        }
-
-        fn watch(&self, _: Kind, _: &ListParams, _: &str) -> Result<Box<dyn Watch>, ApiError> {
-            panic!("not expected")
-        }
-
-        fn patch(&self, _: Kind, _: &Key, _: Part, _: &Value) -> Result<Object, ApiError> {
-            panic!("not expected")
-        }
-
-        fn replace(&self, _: Kind, _: &Key, _: &Value) -> Result<Object, ApiError> {
-            panic!("not expected")
-        }
-
-        fn delete(&self, _: Kind, _: &Key, _: &Uid, _: Option<u32>) -> Result<(), ApiError> {
-            panic!("not expected")
-        }
-
-        fn pod_proxy(&self, _: &Key, _: u16, _: &str, _: Duration, _: usize) -> Result<String, ApiError> {
-            panic!("not expected")
-        }
+        not_expected!(get, watch, patch, replace, delete, pod_proxy);
     }
 
     #[test]

@@ -98,11 +98,10 @@ fn key_in(secret: &Value) -> Option<TokenKey> {
 mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
-    use std::time::Duration;
 
     use super::*;
-    use crate::api::cluster::{ListPage, ListParams, Part, Watch};
-    use crate::objects::{Object, Uid};
+    use crate::api::cluster::not_expected;
+    use crate::objects::Object;
 
     type Answer = Result<Object, ApiError>;
 
@@ -129,24 +128,8 @@ mod tests {
             self.made.lock().unwrap().push(object.clone());
             self.create.clone().map_or_else(|| Ok(object.clone().into()), Err)
         }
-        fn list(&self, _: Kind, _: &ListParams) -> Result<ListPage, ApiError> {
-            panic!("not expected")
-        }
-        fn watch(&self, _: Kind, _: &ListParams, _: &str) -> Result<Box<dyn Watch>, ApiError> {
-            panic!("not expected")
-        }
-        fn patch(&self, _: Kind, _: &Key, _: Part, _: &Value) -> Answer {
-            panic!("not expected")
-        }
-        fn replace(&self, _: Kind, _: &Key, _: &Value) -> Answer {
-            panic!("not expected")
-        }
-        fn delete(&self, _: Kind, _: &Key, _: &Uid, _: Option<u32>) -> Result<(), ApiError> {
-            panic!("not expected")
-        }
-        fn pod_proxy(&self, _: &Key, _: u16, _: &str, _: Duration, _: usize) -> Result<String, ApiError> {
-            panic!("not expected")
-        }
+
+        not_expected!(list, watch, patch, replace, delete, pod_proxy);
     }
 
     fn error(code: u16, reason: &str) -> ApiError {
